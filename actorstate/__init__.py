@@ -1,0 +1,45 @@
+"""actorstate: the UI state of each browser tab, kept on the server as an actor.
+
+A map of the package. Imports point down this list only::
+
+    app         App: puts the layers together
+    web/        protocol, connections, the server, client.js
+    ui/         elements and expressions, rendered to HTML with bindings
+    actors/     pykka's actors on trio; token actors, task actors, the directory
+    stores/     where state trees rest
+    state/      State, vars, handlers, turns, patches; no event loop
+    exceptions
+
+This module only re-exports; everything is documented where it is defined.
+"""
+
+from __future__ import annotations
+
+from actorstate.actors.task_actor import BackgroundTask as BackgroundTask
+from actorstate.app import App as App, current_app as current_app
+from actorstate.exceptions import (
+    ActorDeadError as ActorDeadError,
+    BadArgumentsError as BadArgumentsError,
+    ImmutableStateError as ImmutableStateError,
+    MailboxFullError as MailboxFullError,
+    PageError as PageError,
+    SnapshotError as SnapshotError,
+    StateDefinitionError as StateDefinitionError,
+    UnknownHandlerError as UnknownHandlerError,
+)
+from actorstate.state.handlers import background as background, event as event
+from actorstate.state.state import State as State
+from actorstate.stores.base import Store as Store
+from actorstate.stores.memory import MemoryStore as MemoryStore
+from actorstate.ui import (
+    button as button,
+    cond as cond,
+    el as el,
+    heading as heading,
+    hstack as hstack,
+    input as input,  # noqa: A004 - the word of HTML
+    link as link,
+    number_input as number_input,
+    text as text,
+    vstack as vstack,
+)

@@ -1,0 +1,143 @@
+"""The records that actors and connections send each other. Frozen, all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, final
+
+import attrs
+
+from actorstate.state.convert import Plain
+from actorstate.state.handlers import Invocation
+from actorstate.state.patch import Operation
+from actorstate.state.turn import Commit
+
+# ---- to a token actor ----------------------------------------------------------------------
+
+
+@final
+@attrs.frozen
+class Event:
+    """A request from outside to run a handler, its arguments still in their JSON form."""
+
+    name: str
+    """The handler's name on the wire."""
+    args: Any = ()
+    """A list, or an object by parameter name; whatever came, for the handler to judge."""
+    seq: int | None = None
+    """Its number among the events of `instance`; None where nobody waits for it."""
+    instance: str | None = None
+    """The page load that sent it."""
+
+
+@final
+@attrs.frozen
+class Call:
+    """A request from inside to run a handler: what another handler returned or yielded."""
+
+    invocation: Invocation
+
+
+@final
+@attrs.frozen
+class TurnRequest:
+    """Asks for the turn. The answer is the grant (see ``turns``)."""
+
+    holder: str
+    """Who asks, for logs."""
+
+
+@final
+@attrs.frozen
+class TurnEnd:
+    """Ends a granted turn, or one stretch of it. Answered once the store has it."""
+
+    commit: Commit | None = None
+    """What was changed; None for nothing, and for a turn that was rolled back."""
+    invocations: tuple[Invocation, ...] = ()
+    """The handlers to queue after it."""
+    goes_on: bool = False
+    """Whether the holder keeps the turn: a ``yield`` inside the block."""
+
+
+@final
+@attrs.frozen
+class Attach:
+    """A connection wants to see this token from now on. It is sent a `Welcome` first."""
+
+    connection: Connection
+
+
+@final
+@attrs.frozen
+class Detach:
+    """A connection is gone."""
+
+    connection: Connection
+
+
+# ---- to a connection -----------------------------------------------------------------------
+
+
+@final
+@attrs.frozen
+class Welcome:
+    """The whole public state, to a connection that has just attached."""
+
+    token: str
+    version: int
+    ack: int
+    """The highest event number of this page load that is done; 0 for none."""
+    state: Mapping[str, Mapping[str, Plain]]
+
+
+@final
+@attrs.frozen
+class Patch:
+    """What one commit changed."""
+
+    version: int
+    """One more than that of the patch or welcome before."""
+    ack: int
+    ops: tuple[Operation, ...]
+    """Empty if only backend vars changed."""
+
+
+@final
+@attrs.frozen
+class Ack:
+    """Events up to this number are done."""
+
+    ack: int
+
+
+@final
+@attrs.frozen
+class Failure:
+    """An event, or a frame, came to nothing. Carries no more than its sender may know."""
+
+    code: str
+    message: str
+    seq: int | None = None
+    where: str | None = None
+    """Path to the culprit in the frame."""
+
+
+Notice = Welcome | Patch | Ack | Failure
+
+
+class Connection(Protocol):
+    """What the token actor knows of a connection."""
+
+    @property
+    def instance(self) -> str:
+        """The page load behind it."""
+        ...
+
+    def send(self, notice: Notice) -> None:
+        """Put a notice into the outbox. Neither waits nor raises."""
+        ...
+
+    def close(self) -> None:
+        """End it: the token actor has stopped. Neither waits nor raises."""
+        ...

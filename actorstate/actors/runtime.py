@@ -1,0 +1,516 @@
+"""pykka's actors on trio.
+
+pykka names three hooks for new kinds of actors: the inbox, the future, the start of the loop.
+This module overrides them, and is the only one that knows pykka's private names.
+
+What differs from pykka's own kinds, and why:
+
+- The loop is a trio task, in the nursery of its parent; children run in a nursery of the actor's
+  own. Structure is supervision: an actor that ends takes its children along, and an actor that
+  fails ends alone. (pykka's loop answers a BaseException by stopping *all* actors. To trio,
+  ``Cancelled`` is one, and means no more than that this one shall end.)
+- ``on_receive``, ``on_start`` and ``on_stop`` may be async.
+- An actor may answer before it has done with a message (`TrioActor.reply`), as Erlang's
+  ``gen_server:reply`` does: a turn is granted by the answer to its request, and goes on after it.
+- Mailboxes are bounded, and closed when the actor ends. pykka checks that an actor lives and then
+  puts, which leaves a gap in which a message is put and never answered.
+- Nothing registers in pykka's global `ActorRegistry`: it removes by a linear search, and it is
+  shared by all apps of a process.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextvars
+import inspect
+import logging
+import math
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, cast, final
+
+import attrs
+import outcome
+import pykka
+import trio
+from pykka._actor import ActorInbox
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - its public face is ref.stop()
+
+from actorstate.exceptions import ActorDeadError, MailboxFullError
+
+T = TypeVar("T")
+
+ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+logger = logging.getLogger("actorstate.actors")
+
+# A mailbox that is never empty must not starve the rest of the process: after so many messages in
+# a row the actor lets others run. By count and not by clock, so that a schedule can be replayed.
+_FAIR_SHARE: Final = 32
+
+
+@final
+class TrioFuture(pykka.Future[T]):
+    """A value that will be there: ``await`` it in trio, or ``get`` it in another thread.
+
+    Any number may wait, in tasks and threads alike. Cancelling a waiter forgets that waiter and
+    nothing else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._outcome: outcome.Outcome[T] | None = None
+        self._callbacks: list[Callable[[], object]] = []
+        self._abandoned = False
+
+    def __repr__(self) -> str:
+        return f"<TrioFuture {'pending' if self._outcome is None else self._outcome!r}>"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the value, or an exception, is there."""
+        return self._outcome is not None
+
+    def set(self, value: T | None = None) -> None:
+        """Set the value, and wake who waits.
+
+        Raises:
+            RuntimeError: the future has its value already.
+        """
+        self._settle(outcome.Value(cast("T", value)))
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        """Set the exception that waiting raises: the given one, or the one being handled."""
+        error = (exc_info or sys.exc_info())[1]
+        assert error is not None, "no exception is being handled"
+        self._settle(outcome.Error(error))
+
+    def offer(self, value: T) -> bool:
+        """Set the value, unless whoever asked has abandoned the future.
+
+        Returns:
+            Whether the value was taken. If not, it is still yours to clean up.
+        """
+        return self._settle(outcome.Value(value))
+
+    def abandon(self) -> bool:
+        """Say that nobody will fetch the value.
+
+        Returns:
+            False if the value was there already: it is yours, and so is cleaning it up.
+        """
+        with self._lock:
+            self._abandoned = self._outcome is None
+            return self._abandoned
+
+    def _settle(self, result: outcome.Outcome[T]) -> bool:
+        with self._lock:
+            if self._abandoned:
+                return False
+            if self._outcome is not None or self._get_hook is not None:
+                message = "the future has its value already"
+                raise RuntimeError(message)
+            self._outcome = result
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+        return True
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call back once the value is there, in the thread that sets it; at once if it is."""
+        if not self._remember(callback):
+            callback()
+
+    def _remember(self, callback: Callable[[], object]) -> bool:
+        with self._lock:
+            if self._outcome is None:
+                self._callbacks.append(callback)
+            return self._outcome is None
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def get(self, *, timeout: float | None = None) -> T:
+        """Wait for the value in a plain thread.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
+
+        Raises:
+            pykka.Timeout: the time is over.
+            RuntimeError: called in the trio thread while the value is not there; the actor that
+                should bring it could never run. ``await`` the future instead.
+        """
+        if self._get_hook is not None:
+            return super().get(timeout=timeout)
+        if self._outcome is None:
+            self._block(timeout)
+        assert self._outcome is not None
+        return _unwrap(self._outcome)
+
+    def _block(self, timeout: float | None) -> None:
+        if trio.lowlevel.in_trio_run():
+            message = (
+                "waiting here would block the trio thread that has to bring the value; "
+                "use `await ref.ask(message, block=False)`"
+            )
+            raise RuntimeError(message)
+        done = threading.Event()
+        self.when_done(done.set)
+        if not done.wait(timeout):
+            self._forget(done.set)
+            message = f"no answer within {timeout} seconds"
+            raise pykka.Timeout(message)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> T:
+        if self._get_hook is not None:
+            # A hook (of map, filter, join, reduce) may block, so it gets a thread to block in.
+            return await trio.to_thread.run_sync(self.get, abandon_on_cancel=True)
+        if self._outcome is not None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._sleep_until_done()
+        assert self._outcome is not None
+        return _unwrap(self._outcome)
+
+    async def _sleep_until_done(self) -> None:
+        bell = Bell()
+        if self._remember(bell.ring):
+            try:
+                # Another thread may ring before this sleeps; it is heard all the same, because
+                # trio brings the ring to this thread, where the task has gone to sleep by then.
+                await bell.sleep()
+            finally:
+                self._forget(bell.ring)
+
+
+def _unwrap(result: outcome.Outcome[T]) -> T:
+    """Give the value or raise; unlike ``outcome``'s own unwrap, as often as one likes."""
+    if isinstance(result, outcome.Value):
+        return result.value
+    assert isinstance(result, outcome.Error)
+    raise result.error
+
+
+class Bell:
+    """Wakes the task that made it, from any thread, if it sleeps on it."""
+
+    __slots__ = ("_sleeps", "_task", "_thread", "_trio")
+
+    def __init__(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        self._trio = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
+        self._sleeps = False
+
+    async def sleep(self) -> None:
+        """Sleep until somebody rings. If cancelled, a ring comes to nothing."""
+        self._sleeps = True
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._sleeps = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def ring(self) -> None:
+        """Wake the task, now or, from another thread, as soon as trio comes to it."""
+        if threading.get_ident() == self._thread:
+            self._wake()
+        else:
+            self._trio.run_sync_soon(self._wake)
+
+    def _wake(self) -> None:
+        if self._sleeps:
+            self._sleeps = False
+            trio.lowlevel.reschedule(self._task)
+
+
+@final
+class Mailbox:
+    """The bounded queue of an actor: any thread puts, the actor alone gets.
+
+    Args:
+        capacity: how many messages it holds.
+    """
+
+    def __init__(self, capacity: float = math.inf) -> None:
+        self.capacity = capacity
+        self._envelopes: collections.deque[Envelope[Any]] = collections.deque()
+        self._lock = threading.Lock()
+        self._closed: str | None = None
+        self._bell: Bell | None = None
+        self._asleep = False
+        self._room = trio.lowlevel.ParkingLot()
+        self._row = 0
+
+    def __len__(self) -> int:
+        return len(self._envelopes)
+
+    def empty(self) -> bool:
+        """Whether no message is waiting."""
+        return not self._envelopes
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        """Put a message at the end; from any thread, without waiting.
+
+        Raises:
+            MailboxFullError: it holds `capacity` messages.
+            ActorDeadError: the actor has ended. If the envelope has a future to reply to, that
+                gets the error instead.
+        """
+        self._put(envelope, self.capacity)
+
+    def post_always(self, message: Any) -> None:
+        """Put a message that must neither be refused nor wait, whatever the capacity.
+
+        For what follows from a message taken out of here (an actor that waited for room in its
+        own mailbox would wait for itself), and for what frees something.
+
+        Raises:
+            ActorDeadError: the actor has ended.
+        """
+        self._put(Envelope(message), math.inf)
+
+    async def post_when_room(self, message: Any) -> None:
+        """Wait for room, then put a message at the end. In the actor's trio thread only.
+
+        Waits, and is a checkpoint, only if there is no room. If cancelled, nothing was put.
+
+        Raises:
+            ActorDeadError: the actor has ended.
+        """
+        while len(self._envelopes) >= self.capacity and self._closed is None:
+            await self._room.park()
+        self.put(Envelope(message))
+
+    def _put(self, envelope: Envelope[Any], capacity: float) -> None:
+        with self._lock:
+            closed, bell = self._closed, self._bell if self._asleep else None
+            if closed is None:
+                if len(self._envelopes) >= capacity:
+                    message = f"the mailbox holds {capacity} messages; wait until it has room"
+                    raise MailboxFullError(message)
+                self._envelopes.append(envelope)
+        if closed is not None:
+            _answer_dead(envelope, closed)
+        elif bell is not None:
+            bell.ring()
+
+    async def get(self) -> Envelope[Any]:
+        """Wait for the next message and take it out.
+
+        A checkpoint whenever it waits, and at least once in every 32 messages. If cancelled, no
+        message was taken.
+        """
+        self._row += 1
+        if self._row > _FAIR_SHARE:
+            self._row = 0
+            await trio.lowlevel.checkpoint()
+        while not self._envelopes:
+            self._row = 0
+            await self._sleep_until_put()
+        envelope = self._envelopes.popleft()
+        if self._room:
+            self._room.unpark()
+        return envelope
+
+    async def _sleep_until_put(self) -> None:
+        if self._bell is None:
+            self._bell = Bell()
+        with self._lock:
+            if self._envelopes:
+                return
+            self._asleep = True
+        try:
+            await self._bell.sleep()
+        finally:
+            self._asleep = False
+
+    def close(self, reason: str) -> None:
+        """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`."""
+        with self._lock:
+            self._closed = reason
+            left, self._envelopes = self._envelopes, collections.deque()
+        self._room.unpark_all()
+        for envelope in left:
+            if isinstance(envelope.message, _ActorStop) and envelope.reply_to is not None:
+                envelope.reply_to.set(None)
+            elif envelope.reply_to is not None:
+                _answer_dead(envelope, reason)
+
+
+def _answer_dead(envelope: Envelope[Any], reason: str) -> None:
+    error = ActorDeadError(reason)
+    if envelope.reply_to is None:
+        raise error
+    envelope.reply_to.set_exception((ActorDeadError, error, None))
+
+
+@final
+@attrs.frozen(eq=False)
+class Scope:
+    """Where actors are started: a nursery, and the context variables they begin with.
+
+    An actor inherits nothing from whoever happened to wake it; above all, no turn.
+    """
+
+    nursery: trio.Nursery
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[Any]], *args: Any, name: str) -> None:
+        """Start a task in the nursery, in a copy of the context."""
+        self.context.copy().run(lambda: self.nursery.start_soon(async_fn, *args, name=name))
+
+
+AnyActor = TypeVar("AnyActor", bound="TrioActor")
+
+
+@final
+class TrioActorRef(pykka.ActorRef[AnyActor]):
+    """A pykka reference whose ``stop`` can be awaited."""
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The actor's mailbox, for those who would rather wait for room than be refused."""
+        return cast("Mailbox", self.actor_inbox)
+
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - one signature for pykka's overloads
+        """Ask the actor to stop after the messages before this one.
+
+        Returns:
+            True, or a future of it; False if the actor had stopped before.
+        """
+        asked = cast("TrioFuture[object]", self.ask(_ActorStop(), block=False))
+        stopped = TrioFuture[bool]()
+        asked.when_done(lambda: stopped.set(_was_alive(asked)))
+        return stopped.get(timeout=timeout) if block else stopped
+
+
+def _was_alive(asked: TrioFuture[object]) -> bool:
+    try:
+        asked.get()
+    except ActorDeadError:
+        return False
+    return True
+
+
+class TrioActor(pykka.Actor):
+    """An actor whose loop is a trio task. Subclass it and override ``on_receive``.
+
+    As in pykka, an exception in ``on_receive`` goes to the asker, if there is one, and the actor
+    goes on; without an asker it is logged, ``on_failure`` is called and the actor ends.
+
+    Args:
+        scope: where it runs. Its end ends the actor.
+        capacity: how many messages its mailbox holds.
+    """
+
+    def __init__(self, scope: Scope, *, capacity: float = math.inf) -> None:
+        super().__init__()
+        self._actor_ref = TrioActorRef(self)
+        self.mailbox.capacity = capacity
+        self._scope: Final = scope
+        self._envelope: Envelope[Any] | None = None
+        self.children: Scope
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> TrioActorRef[Self]:  # pyright: ignore[reportIncompatibleMethodOverride] - a subclass; pykka's is invariant
+        """Create the actor and start its loop, without touching pykka's registry."""
+        actor = cls(*args, **kwargs)
+        actor._start_actor_loop()
+        return actor.actor_ref
+
+    @property
+    def actor_ref(self) -> TrioActorRef[Self]:  # pyright: ignore[reportIncompatibleMethodOverride] - likewise
+        """The reference by which others reach the actor."""
+        return cast("TrioActorRef[Self]", self._actor_ref)
+
+    @staticmethod
+    def _create_actor_inbox() -> ActorInbox:
+        return cast("ActorInbox", Mailbox())
+
+    @staticmethod
+    def _create_future() -> TrioFuture[Any]:
+        return TrioFuture()
+
+    def _start_actor_loop(self) -> None:
+        self._scope.start_soon(self._live, name=str(self))
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The actor's mailbox."""
+        return cast("Mailbox", self.actor_inbox)
+
+    async def _live(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self.children = Scope(nursery)
+                await self._loop()
+                nursery.cancel_scope.cancel()
+        except* Exception as errors:  # noqa: BLE001 - supervision: logged, and told to on_failure
+            # A failure of its own, or of user code that a cancellation met halfway. It ends here:
+            # the parent's nursery must see nothing of it but the cancellation, if there was one.
+            self._fail(errors)
+        finally:
+            self.actor_stopped.set()
+            self.mailbox.close(f"{self} has stopped; the message was not handled")
+            self.on_ended()
+
+    async def _loop(self) -> None:
+        """The loop: one message at a time, until one stops the actor."""
+        started = self.on_start()
+        if inspect.iscoroutine(started):
+            await started
+        while not self.actor_stopped.is_set():
+            self._envelope = await self.mailbox.get()
+            await self._take(self._envelope)
+
+    async def _take(self, envelope: Envelope[Any]) -> None:
+        reply_to = cast("TrioFuture[Any] | None", envelope.reply_to)
+        try:
+            result = self._handle_receive(envelope.message)
+            if inspect.iscoroutine(result):
+                result = await result
+        except Exception as error:
+            if reply_to is None or reply_to.is_done:
+                raise
+            reply_to.set_exception((type(error), error, error.__traceback__))
+        except BaseException:
+            if reply_to is not None and not reply_to.is_done:
+                _answer_dead(envelope, f"{self} was stopped while it handled the message")
+            raise
+        else:
+            if reply_to is not None and not reply_to.is_done:
+                reply_to.set(result)
+
+    def _stop(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - may be async
+        """Stop: pykka's answer to the message of ``ref.stop``."""
+        self.actor_stopped.set()
+        return self.on_stop()
+
+    def reply(self, value: Any) -> bool:
+        """Answer the message being handled, and go on handling it.
+
+        Returns:
+            False if nobody asked, or whoever did has abandoned the question.
+        """
+        assert self._envelope is not None, "no message is being handled"
+        future = cast("TrioFuture[Any] | None", self._envelope.reply_to)
+        return future is not None and future.offer(value)
+
+    def _fail(self, errors: BaseExceptionGroup[Exception]) -> None:
+        error = errors.exceptions[0] if len(errors.exceptions) == 1 else errors
+        logger.error("%s failed and has stopped", self, exc_info=error)
+        self.on_failure(type(error), error, error.__traceback__)
+
+    def on_ended(self) -> None:
+        """Run last, however the actor ended: it takes no message any more. Must not raise."""

@@ -1,0 +1,111 @@
+"""The task actor: runs one background task, as a child of its token actor."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, Final, final
+
+import attrs
+import trio
+
+from actorstate.actors.messages import Call
+from actorstate.actors.runtime import Mailbox, Scope, TrioActor
+from actorstate.actors.turns import TokenDoor
+from actorstate.state.handlers import Handler, Invocation, as_invocations
+from actorstate.state.state import State
+from actorstate.state.tree import token_label
+
+
+@final
+@attrs.define(eq=False)
+class BackgroundTask:
+    """A running background task, as found in `App.background_tasks`."""
+
+    token: str = attrs.field(repr=token_label)
+    """The tab that it belongs to. A secret; see `State.get_token`."""
+    name: str
+    """Its handler: ``MyState.my_task``."""
+    arguments: tuple[Any, ...] = ()
+    started: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False, repr=False)
+    _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+
+    def cancel(self) -> None:
+        """Cancel the task. What its open block changed is undone. Does not wait for its end."""
+        self._scope.cancel()
+
+    async def wait(self) -> None:
+        """Wait until the task has ended, in whatever way."""
+        await self._ended.wait()
+
+
+@final
+class TaskActor(TrioActor):
+    """Runs one background task, and ends with it.
+
+    Args:
+        scope: the children of the token actor.
+        task: its handle.
+        handler: the handler to run.
+        state: the state that it is a method of.
+        door: how the task's blocks get their turns.
+        mailbox: where the handlers that it triggers are queued.
+        on_ended: called when it has ended, in whatever way.
+    """
+
+    def __init__(  # noqa: PLR0913 - a child is told everything it needs, once
+        self,
+        scope: Scope,
+        task: BackgroundTask,
+        *,
+        handler: Handler,
+        state: State,
+        door: TokenDoor,
+        mailbox: Mailbox,
+        on_ended: Callable[[BackgroundTask], None],
+    ) -> None:
+        super().__init__(scope)
+        self._task: Final = task
+        self._handler: Final = handler
+        self._state: Final = state
+        self._door: Final = door
+        self._events: Final = mailbox
+        self._tell_ended: Final = on_ended
+
+    def __str__(self) -> str:
+        return f"background task {self._handler} of token {token_label(self._task.token)}"
+
+    async def on_start(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - the runtime awaits it
+        """Run the task; then there is nothing left to do."""
+        with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
+            await self._run()
+        self.actor_stopped.set()
+
+    async def _run(self) -> None:
+        running = self._handler.function(self._state, *self._task.arguments)
+        if inspect.isasyncgen(running):
+            await self._run_generator(running)
+        else:
+            await self._trigger(as_invocations(await running))
+
+    async def _run_generator(self, running: AsyncGenerator[object, Any]) -> None:
+        async with aclosing(running):
+            async for value in running:
+                await self._trigger(as_invocations(value))
+
+    async def _trigger(self, invocations: tuple[Invocation, ...]) -> None:
+        """Queue handlers: inside a block with what it has done so far, outside at once."""
+        block = self._door.current_block()
+        if block is not None:
+            await block.checkpoint(invocations)
+            return
+        for invocation in invocations:
+            await self._events.post_when_room(Call(invocation))
+
+    def on_ended(self) -> None:
+        """Tell that the task is no longer running."""
+        self._task._ended.set()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
+        self._tell_ended(self._task)

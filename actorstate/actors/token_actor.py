@@ -1,0 +1,287 @@
+"""The token actor: owns one state tree, and lets one turn at a time change it.
+
+Two ways in, one way out: an event opens a turn and runs its handler here; a turn request lends
+the turn to a holder elsewhere. Both leave through `TokenActor._conclude`, where the store takes
+the commit and only then anyone is told.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing
+from typing import Any, Final, final
+
+import attrs
+
+from actorstate.actors.messages import (
+    Ack,
+    Attach,
+    Call,
+    Connection,
+    Detach,
+    Event,
+    Failure,
+    Patch,
+    TurnRequest,
+    Welcome,
+)
+from actorstate.actors.runtime import Scope, TrioActor
+from actorstate.actors.task_actor import BackgroundTask, TaskActor
+from actorstate.actors.turns import TokenDoor, TurnGrant
+from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
+from actorstate.state.handlers import Handler, Invocation, as_invocations
+from actorstate.state.tree import Schema, StateTree, token_label
+from actorstate.state.turn import Commit, Turn, hold, release
+from actorstate.stores.base import Store
+
+logger = logging.getLogger("actorstate.actors")
+
+# How many page loads of one tab are remembered by the number of their last event.
+_REMEMBERED_INSTANCES: Final = 8
+
+
+@final
+@attrs.frozen(eq=False)
+class Services:
+    """What all token actors of an app share."""
+
+    schema: Schema
+    store: Store
+    background_tasks: set[BackgroundTask]
+    """The live set; a task actor that ends takes itself out."""
+    mailbox_capacity: int
+
+
+@final
+class TokenActor(TrioActor):
+    """The actor of one token.
+
+    Args:
+        scope: the app's.
+        token: whose state tree it owns.
+        services: what it shares with the others.
+        on_ended: called when it takes no message any more.
+    """
+
+    def __init__(
+        self, scope: Scope, token: str, services: Services, on_ended: Callable[[], None]
+    ) -> None:
+        super().__init__(scope, capacity=services.mailbox_capacity)
+        self._token: Final = token
+        self._services: Final = services
+        self._tell_ended: Final = on_ended
+        self._door: Final = TokenDoor(self.actor_ref, token)
+        self._tree: Final = StateTree(services.schema, token, self._door)
+        self._connections: Final[list[Connection]] = []
+        self._done: Final[dict[str, int]] = {}
+
+    def __str__(self) -> str:
+        return f"token actor of {token_label(self._token)}"
+
+    async def on_start(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - the runtime awaits it
+        """Bring the state tree to life from its snapshot."""
+        snapshot = await self._services.store.load(self._token)
+        if snapshot is not None:
+            self._tree.restore(snapshot.version, snapshot.values)
+
+    def on_ended(self) -> None:
+        """Tell the directory, so that the next message activates the token anew."""
+        self._tell_ended()
+        for connection in self._connections:
+            connection.close()
+
+    def on_receive(self, message: Any) -> Any:
+        """Do what one message asks for, to its end, before the next is taken."""
+        match message:
+            case Event():
+                return self._on_event(message)
+            case Call():
+                return self._run(message.invocation.handler, message.invocation.args, None)
+            case TurnRequest():
+                return self._lend_turn(message)
+            case Attach():
+                return self._attach(message.connection)
+            case Detach():
+                return self._detach(message.connection)
+            case _:
+                return super().on_receive(message)
+
+    # ---- events ----------------------------------------------------------------------------
+
+    async def _on_event(self, event: Event) -> None:
+        if not self._is_done(event):
+            try:
+                handler = self._services.schema.handler(event.name)
+                arguments = handler.structure(event.args)
+            except UnknownHandlerError as error:
+                failure = Failure("unknown_handler", str(error), event.seq, "$.name")
+            except BadArgumentsError as error:
+                failure = Failure("bad_arguments", str(error), event.seq, error.where)
+            else:
+                failure = await self._run(handler, arguments, event)
+            self._mark_done(event)
+            if failure is not None:
+                self._send(event.instance, failure)
+        if event.seq is not None:
+            self._send(event.instance, Ack(self._ack_of(event.instance)))
+
+    async def _run(
+        self, handler: Handler, arguments: tuple[Any, ...], event: Event | None
+    ) -> Failure | None:
+        """Run a handler to its end; or start it, if it is a background task."""
+        if handler.is_background:
+            self._start_task(handler, arguments)
+            return None
+        turn = self._tree.open_turn(handler.label)
+        hold(turn)
+        try:
+            state = self._tree.state(handler.owner)
+            result = handler.function(state, *arguments)
+            if result is not None:
+                result = await self._finish(result, turn)
+            await self._conclude(turn, turn.commit(), as_invocations(result), event)
+        except Exception:
+            # Whatever a handler raises is its own affair: the turn is undone, the log has it.
+            label = token_label(self._token)
+            logger.exception("%s failed for token %s; its turn was undone", handler, label)
+            return Failure("handler_failed", f"{handler.full_name} failed", event and event.seq)
+        finally:
+            turn.roll_back()  # without effect once it is committed
+            release(turn)
+        return None
+
+    async def _finish(self, result: Any, turn: Turn) -> object:
+        """Bring what calling a handler gave to its end; every ``yield`` is a checkpoint."""
+        if inspect.iscoroutine(result):
+            return await result
+        if inspect.isgenerator(result):
+            return await self._finish_generator(result, turn)
+        if inspect.isasyncgen(result):
+            return await self._finish_async_generator(result, turn)
+        return result
+
+    async def _finish_generator(
+        self, running: Generator[object, Any, object], turn: Turn
+    ) -> object:
+        with closing(running):
+            while True:
+                try:
+                    value = next(running)
+                except StopIteration as stop:
+                    return stop.value
+                await self._checkpoint(turn, value)
+
+    async def _finish_async_generator(
+        self, running: AsyncGenerator[object, Any], turn: Turn
+    ) -> None:
+        async with aclosing(running):
+            async for value in running:
+                await self._checkpoint(turn, value)
+
+    async def _checkpoint(self, turn: Turn, value: object) -> None:
+        invocations = as_invocations(value)
+        await self._conclude(turn, turn.checkpoint(), invocations, None)
+
+    def _start_task(self, handler: Handler, arguments: tuple[Any, ...]) -> None:
+        task = BackgroundTask(self._token, str(handler), arguments)
+        self._services.background_tasks.add(task)
+        TaskActor.start(
+            self.children,
+            task,
+            handler=handler,
+            state=self._tree.state(handler.owner),
+            door=self._door,
+            mailbox=self.mailbox,
+            on_ended=self._services.background_tasks.discard,
+        )
+
+    # ---- turns of others -------------------------------------------------------------------
+
+    async def _lend_turn(self, request: TurnRequest) -> None:
+        """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
+        turn = self._tree.open_turn(request.holder)
+        grant: TurnGrant | None = TurnGrant(turn)
+        try:
+            if self.reply(grant):
+                while grant is not None:
+                    grant = await self._await_end(grant)
+        finally:
+            turn.roll_back()  # without effect once it has ended
+
+    async def _await_end(self, grant: TurnGrant) -> TurnGrant | None:
+        """Wait for the end of one stretch, conclude it, acknowledge it. Give the next one."""
+        try:
+            ending = await grant.ending
+        except BaseException:
+            grant.ending.abandon()
+            raise
+        renewed = TurnGrant(grant.turn) if ending.end.goes_on else None
+        try:
+            if not grant.turn.has_ended:
+                await self._conclude(grant.turn, ending.end.commit, ending.end.invocations, None)
+        except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
+            grant.turn.roll_back()
+            ending.reply_to.set_exception((type(error), error, error.__traceback__))
+            return None
+        except BaseException:
+            gone = ActorDeadError(f"{self} was stopped while it committed; the turn was undone")
+            grant.turn.roll_back()
+            ending.reply_to.set_exception((ActorDeadError, gone, None))
+            raise
+        ending.reply_to.set(renewed)
+        return renewed
+
+    # ---- the way out -----------------------------------------------------------------------
+
+    async def _conclude(
+        self,
+        turn: Turn,
+        commit: Commit | None,
+        invocations: tuple[Invocation, ...],
+        event: Event | None,
+    ) -> None:
+        """Store a commit; then, and not before, let others know: mailbox and connections."""
+        if commit is not None:
+            await self._services.store.commit(self._token, commit)
+        turn.stored(commit)
+        for invocation in invocations:
+            self.mailbox.post_always(Call(invocation))
+        if event is not None:
+            self._mark_done(event)
+        if commit is not None:
+            for connection in self._connections:
+                ack = self._ack_of(connection.instance)
+                connection.send(Patch(commit.version, ack, commit.operations))
+
+    # ---- connections -----------------------------------------------------------------------
+
+    def _attach(self, connection: Connection) -> None:
+        self._connections.append(connection)
+        ack = self._ack_of(connection.instance)
+        connection.send(Welcome(self._token, self._tree.version, ack, self._tree.public()))
+
+    def _detach(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    def _send(self, instance: str | None, notice: Failure | Ack) -> None:
+        for connection in self._connections:
+            if connection.instance == instance:
+                connection.send(notice)
+
+    def _is_done(self, event: Event) -> bool:
+        return event.seq is not None and event.seq <= self._ack_of(event.instance)
+
+    def _ack_of(self, instance: str | None) -> int:
+        return self._done.get(instance or "", 0)
+
+    def _mark_done(self, event: Event) -> None:
+        if event.seq is None:
+            return
+        # Taken out and put in again: the dict is in the order of use, and the oldest goes.
+        self._done.pop(event.instance or "", None)
+        self._done[event.instance or ""] = event.seq
+        while len(self._done) > _REMEMBERED_INSTANCES:
+            del self._done[next(iter(self._done))]

@@ -1,0 +1,47 @@
+"""The seam to where state trees rest, and its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, final
+
+import attrs
+
+from actorstate.state.convert import Plain
+from actorstate.state.turn import Commit
+
+
+@final
+@attrs.frozen
+class Snapshot:
+    """A state tree at rest."""
+
+    version: int
+    """The version of the last commit in it."""
+    values: Mapping[str, Mapping[str, Plain]]
+    """The JSON form of the vars that were ever changed, backend vars included, by state."""
+
+
+class Store(Protocol):
+    """Keeps the snapshot of each token.
+
+    The token actor calls it between messages, so there is one call at a time for a token, and
+    any number for different tokens. What a commit changed is told to nobody before `commit`
+    returns; so a store that returns has the commit, and one that raises has nothing of it.
+    """
+
+    async def load(self, token: str) -> Snapshot | None:
+        """Give the last committed snapshot, or None for a token that never committed."""
+        ...
+
+    async def commit(self, token: str, commit: Commit) -> None:
+        """Take what one turn changed. All or nothing, also when cancelled."""
+        ...
+
+    async def delete(self, token: str) -> None:
+        """Forget a token. Without effect if it is not there."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what the store holds open."""
+        ...

@@ -1,0 +1,219 @@
+"""What may stand in a tag: keyword arguments, checked and sorted by how they reach the browser.
+
+They are checked where the element is made, so that the traceback of a mistake ends in the line
+that has it. A name decides the way: ``style`` is set through the CSSOM, because the page's
+Content-Security-Policy allows no style attributes; ``on_click`` and ``on_change`` become
+events; everything else is an attribute, written out when its value is known and bound when it
+is an expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypeAlias, cast, final
+
+from attrs import frozen
+
+from actorstate.state.expressions import Expression, as_expression, shown_text
+from actorstate.state.handlers import Invocation, as_invocation
+
+AttributeValue: TypeAlias = object
+"""What an attribute takes, decided by its name: see `read_attributes`."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_STYLE_NAME: Final = re.compile(r"(--)?[a-z][a-z0-9]*(-[a-z0-9]+)*|-[a-z]+(-[a-z0-9]+)+")
+
+# Tags that bring code or whole documents into the page, that the parser reads by other rules
+# (so that escaping would not hold), or that belong to the page and not to its body.
+_REFUSED_TAGS: Final = frozenset({
+    "base", "body", "embed", "frame", "frameset", "head", "html", "iframe", "meta", "noembed",
+    "noframes", "noscript", "object", "plaintext", "script", "style", "template", "title",
+    "xmp",
+})  # fmt: skip
+
+_URL_ATTRIBUTES: Final = frozenset({
+    "action", "background", "cite", "data", "formaction", "href", "ping", "poster", "src",
+})  # fmt: skip
+
+# Their False is a word, not the absence of the attribute.
+_WORDED_BOOLEANS: Final = frozenset({"contenteditable", "draggable", "spellcheck"})
+
+# A half-typed text is a text, so these send each keystroke. A half-typed number is another
+# number: on its way to 15 a limit would for a moment be 1, and a cleared field no number at
+# all. So everything else sends when the person has settled: Enter, leaving the field, a spin
+# button, a choice.
+_FREE_TEXT_TYPES: Final = frozenset({"email", "password", "search", "tel", "text", "url"})
+
+
+@final
+@frozen(eq=False)  # comparing would ask expressions whether they are equal, which they refuse
+class Attributes:
+    """The checked attributes of one element. `read_attributes` makes it."""
+
+    fixed: Mapping[str, str]
+    """Attributes whose text is known when the page is made."""
+    bound: Mapping[str, Expression]
+    """Attributes that follow an expression."""
+    styles: Mapping[str, Expression]
+    """CSS properties, fixed ones as literals."""
+    events: Mapping[str, Invocation]
+    """Handlers by the DOM event that triggers them: ``click``, ``input`` or ``change``."""
+
+
+def check_tag(tag: str) -> str:
+    """Give the tag as it is.
+
+    Raises:
+        ValueError: it is no name of an element, or one that a page's body must not have.
+    """
+    if _NAME.fullmatch(tag) is None:
+        message = f"{tag!r} is no tag: write a lower-case name such as 'div'"
+        raise ValueError(message)
+    if tag in _REFUSED_TAGS:
+        message = f"<{tag}> cannot be part of a page's body"
+        raise ValueError(message)
+    return tag
+
+
+def read_attributes(tag: str, given: Mapping[str, AttributeValue]) -> Attributes:
+    """Check and sort the keyword arguments of an element.
+
+    Args:
+        tag: the element's tag; it decides which DOM event ``on_change`` waits for.
+        given: keyword arguments. A trailing underscore is stripped (``for_``), other
+            underscores become ``-``, and ``class_name`` is ``class``. Values are str, int,
+            float, True (the attribute is there), False and None (it is not), or expressions.
+            ``style`` takes a dict, ``on_click`` and ``on_change`` a handler.
+
+    Raises:
+        TypeError: a value of a type that its attribute does not take.
+        ValueError: a name that is no attribute's name, or a URL that runs code.
+    """
+    fixed: dict[str, str] = {}
+    bound: dict[str, Expression] = {}
+    styles: Mapping[str, Expression] = MappingProxyType({})
+    events: dict[str, Invocation] = {}
+    named = _named(tag, given)
+    for name, value in named.items():
+        if name.startswith("on"):
+            events |= _read_handler(tag, name, value, named.get("type", "text"))
+        elif name == "style":
+            styles = _read_styles(tag, value)
+        elif isinstance(value, Expression):
+            bound[name] = value
+        elif (text := _fixed_text(tag, name, value)) is not None:
+            fixed[name] = text
+    return Attributes(
+        MappingProxyType(fixed), MappingProxyType(bound), styles, MappingProxyType(events)
+    )
+
+
+def _named(tag: str, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+    named: dict[str, AttributeValue] = {}
+    for keyword, value in given.items():
+        name = _attribute_name(tag, keyword)
+        if name in named:
+            message = f"<{tag}> is given {name} twice, the second time as {keyword}="
+            raise ValueError(message)
+        named[name] = value
+    return named
+
+
+def _attribute_name(tag: str, keyword: str) -> str:
+    name = "class" if keyword == "class_name" else keyword.removesuffix("_").replace("_", "-")
+    if _NAME.fullmatch(name) is None:
+        message = f"<{tag}> cannot have the attribute {keyword!r}: names are lower-case words"
+        raise ValueError(message)
+    if name == "srcdoc" or name.startswith("data-as-"):
+        message = f"<{tag}> cannot have the attribute {keyword!r}: it is not for pages to set"
+        raise ValueError(message)
+    return name
+
+
+def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str, Invocation]:
+    """Give the handler by its DOM event. ``kind`` is the type of an input."""
+    keyword = name.replace("-", "_")
+    if keyword not in {"on_click", "on_change"}:
+        message = (
+            f"<{tag}> cannot have {keyword}=: write on_click= or on_change= with a handler "
+            f"such as MyState.toggle"
+        )
+        raise TypeError(message)
+    if value is None:
+        return {}
+    try:
+        return {_dom_event(tag, name, kind): as_invocation(value)}
+    except TypeError as error:
+        message = f"{keyword}= of <{tag}>: {error}"
+        raise TypeError(message) from error
+
+
+def _dom_event(tag: str, name: str, kind: object) -> str:
+    if name == "on-click":
+        return "click"
+    is_free_text = tag == "textarea" or (
+        tag == "input" and isinstance(kind, str) and kind.lower() in _FREE_TEXT_TYPES
+    )
+    return "input" if is_free_text else "change"
+
+
+def _read_styles(tag: str, value: object) -> Mapping[str, Expression]:
+    if value is None:
+        return MappingProxyType({})
+    if not isinstance(value, Mapping):
+        message = f'style= of <{tag}> takes a dict such as {{"width": "8em"}}, got {value!r}'
+        raise TypeError(message)
+    entries = cast("Mapping[object, object]", value)
+    return MappingProxyType(
+        {_style_name(tag, name): _style_value(tag, name, one) for name, one in entries.items()}
+    )
+
+
+def _style_name(tag: str, given: object) -> str:
+    name = given.replace("_", "-") if isinstance(given, str) else ""
+    if _STYLE_NAME.fullmatch(name) is None:
+        message = f"style= of <{tag}>: {given!r} is no CSS property, such as 'max_width'"
+        raise ValueError(message)
+    return name
+
+
+def _style_value(tag: str, name: object, value: object) -> Expression:
+    if isinstance(value, bool) or not isinstance(value, Expression | str | int | float | None):
+        message = f"style= of <{tag}>: {name} takes text, a number or an expression, got {value!r}"
+        raise TypeError(message)
+    return as_expression(value)
+
+
+def _fixed_text(tag: str, name: str, value: object) -> str | None:
+    """Give the text of an attribute's value, or None when the attribute is absent."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return _boolean_text(name, value=value)
+    if not isinstance(value, str | int | float):
+        message = (
+            f"{name}= of <{tag}> takes text, a number, a bool, None or an expression, got {value!r}"
+        )
+        raise TypeError(message)
+    text = shown_text(value)
+    if name in _URL_ATTRIBUTES:
+        _check_url(tag, name, text)
+    return text
+
+
+def _boolean_text(name: str, *, value: bool) -> str | None:
+    if name in _WORDED_BOOLEANS or name.startswith(("aria-", "data-")):
+        return shown_text(value)
+    return "" if value else None
+
+
+def _check_url(tag: str, name: str, url: str) -> None:
+    """Refuse URLs that run code. The page's policy would, too, but without a line number."""
+    # Browsers drop control characters and blanks here, so "java\nscript:" runs as well.
+    scheme = re.sub(r"[\x00-\x20]", "", url).partition(":")[0].lower()
+    is_image = name in {"src", "poster"} and re.match(r"\s*data:image/", url, re.IGNORECASE)
+    if scheme in {"javascript", "vbscript", "data"} and ":" in url and not is_image:
+        message = f"{name}= of <{tag}> cannot be a {scheme}: URL: {url!r}"
+        raise ValueError(message)

@@ -1,0 +1,745 @@
+// The browser's half of actorstate. It keeps a copy of the state that the server sends, shows it
+// through the bindings in the page (see ui/render.py for their attributes), and sends events.
+// The frames are those of docs/protocol.md; what expressions mean is said in
+// state/expressions.py, and "Values" below does as it is written there.
+//
+// In the order in which the data comes by: values, expressions, patches, bindings, fields,
+// events, what the person is told, connection. Nothing here makes code or markup from data:
+// state reaches the page through textContent, setAttribute, properties and the CSSOM only.
+(() => {
+  "use strict";
+
+  // ---- Values: Python's rules wherever JavaScript has others ----------------------------------
+
+  // What raises in Python throws here; the binding then shows None, and the console says why.
+
+  // bool is a number in Python: True == 1, and True + 1 is 2.
+  const isNumber = (value) => typeof value === "number" || typeof value === "boolean";
+  const isText = (value) => typeof value === "string";
+  const isList = Array.isArray;
+  const isDict = (value) => typeof value === "object" && value !== null && !isList(value);
+
+  function pythonType(value) {
+    if (value === null) return "None";
+    if (isList(value)) return "list";
+    return { boolean: "bool", number: "number", string: "str" }[typeof value] ?? "dict";
+  }
+
+  function isTrue(value) {
+    if (isList(value)) return value.length > 0;
+    if (isDict(value)) return Object.keys(value).length > 0;
+    return value !== null && value !== false && value !== 0 && value !== "";
+  }
+
+  function isEqual(a, b) {
+    if (isNumber(a) && isNumber(b)) return Number(a) === Number(b);
+    if (isList(a) && isList(b)) {
+      return a.length === b.length && a.every((item, index) => isEqual(item, b[index]));
+    }
+    if (isDict(a) && isDict(b)) {
+      const keys = Object.keys(a);
+      return keys.length === Object.keys(b).length
+        && keys.every((key) => Object.hasOwn(b, key) && isEqual(a[key], b[key]));
+    }
+    return a === b;
+  }
+
+  // Negative, zero or positive as a is less than, equal to or greater than b; NaN if none of them.
+  function order(a, b) {
+    if (isNumber(a) && isNumber(b)) return a < b ? -1 : a > b ? 1 : isEqual(a, b) ? 0 : NaN;
+    if (isText(a) && isText(b)) return orderItems([...a], [...b], orderCharacters);
+    if (isList(a) && isList(b)) return orderItems(a, b, order);
+    throw new Error(`${pythonType(a)} and ${pythonType(b)} have no order`);
+  }
+
+  function orderItems(a, b, orderTwo) {
+    for (let index = 0; index < Math.min(a.length, b.length); index += 1) {
+      if (!isEqual(a[index], b[index])) return orderTwo(a[index], b[index]);
+    }
+    return a.length - b.length;
+  }
+
+  // By code point. JavaScript's own < compares UTF-16 units and puts U+1F600 before U+FF5E.
+  const orderCharacters = (a, b) => a.codePointAt(0) - b.codePointAt(0);
+
+  function textOf(value) {
+    if (value === null) return "";
+    // Not JSON for numbers: an overflow is Infinity, which JSON calls null.
+    return isText(value) || typeof value === "number" ? String(value) : JSON.stringify(value);
+  }
+
+  function numbers(operator, compute) {
+    return (a, b) => {
+      if (isNumber(a) && isNumber(b)) return compute(Number(a), Number(b));
+      throw new Error(`${pythonType(a)} ${operator} ${pythonType(b)} is not defined`);
+    };
+  }
+
+  const addNumbers = numbers("+", (a, b) => a + b);
+  const multiplyNumbers = numbers("*", (a, b) => a * b);
+
+  function add(a, b) {
+    if (isText(a) || isText(b)) return textOf(a) + textOf(b);
+    return isList(a) && isList(b) ? [...a, ...b] : addNumbers(a, b);
+  }
+
+  function multiply(a, b) {
+    if (isText(b) && isNumber(a)) return multiply(b, a);
+    const isRepeat = isText(a) && isNumber(b) && Number.isInteger(Number(b));
+    return isRepeat ? a.repeat(Math.max(0, Number(b))) : multiplyNumbers(a, b);
+  }
+
+  function checkDivisor(divisor) {
+    if (divisor === 0) throw new Error("division by zero");
+  }
+
+  function divide(a, b) {
+    checkDivisor(b);
+    return a / b;
+  }
+
+  // The sign of the divisor, where JavaScript's % has that of the dividend.
+  function modulo(a, b) {
+    checkDivisor(b);
+    const rest = a % b;
+    return rest !== 0 && rest < 0 !== b < 0 ? rest + b : rest;
+  }
+
+  // Through the rest, as Python does: Math.floor(1 / 0.1) is 10, but 1 // 0.1 is 9.
+  const floorDivide = (a, b) => Math.round((a - modulo(a, b)) / b);
+
+  const OPERATORS = new Map([
+    ["not", (a) => !isTrue(a)],
+    ["neg", (a) => numbers("-", (zero, number) => zero - number)(0, a)],
+    ["+", add],
+    ["-", numbers("-", (a, b) => a - b)],
+    ["*", multiply],
+    ["/", numbers("/", divide)],
+    ["//", numbers("//", floorDivide)],
+    ["%", numbers("%", modulo)],
+    ["==", isEqual],
+    ["!=", (a, b) => !isEqual(a, b)],
+    ["<", (a, b) => order(a, b) < 0],
+    ["<=", (a, b) => order(a, b) <= 0],
+    [">", (a, b) => order(a, b) > 0],
+    [">=", (a, b) => order(a, b) >= 0],
+    ["text", (...parts) => parts.map(textOf).join("")],
+  ]);
+
+  // ---- Expressions ----------------------------------------------------------------------------
+
+  // The copy of the server's state. version is null until a welcome has brought it.
+  const tab = { state: {}, version: null };
+
+  function evaluate([form, ...operands]) {
+    if (form === "lit") return operands[0];
+    if (form === "var") return readVar(...operands);
+    // These three look only at the operands they need, as in Python.
+    if (form === "cond") return evaluate(operands[isTrue(evaluate(operands[0])) ? 1 : 2]);
+    if (form === "and" || form === "or") {
+      const first = evaluate(operands[0]);
+      return isTrue(first) === (form === "and") ? evaluate(operands[1]) : first;
+    }
+    const operator = OPERATORS.get(form);
+    if (operator === undefined) throw new Error(`there is no expression ${JSON.stringify(form)}`);
+    return operator(...operands.map((operand) => evaluate(operand)));
+  }
+
+  function readVar(state, name) {
+    const vars = Object.hasOwn(tab.state, state) ? tab.state[state] : {};
+    if (!Object.hasOwn(vars, name)) throw new Error(`the server sent no var ${state}.${name}`);
+    return vars[name];
+  }
+
+  // No name of a state or var has a slash in it, so this is one key for one var.
+  const varKey = (state, name) => `${state}/${name}`;
+
+  function dependencies([form, ...operands]) {
+    if (form === "lit") return [];
+    if (form === "var") return [varKey(...operands)];
+    return operands.flatMap((operand) => dependencies(operand));
+  }
+
+  // ---- Patches: RFC 6902 ----------------------------------------------------------------------
+
+  const pathOf = (pointer) =>
+    pointer.split("/").slice(1).map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
+
+  const LIST_INDEX = /^(0|[1-9][0-9]*)$/;
+
+  function childOf(container, key) {
+    const has = isList(container) ? LIST_INDEX.test(key) : isDict(container);
+    if (!has || !Object.hasOwn(container, key)) {
+      throw new Error(`the patch names ${JSON.stringify(key)}, which is not there`);
+    }
+    return container[key];
+  }
+
+  const valueAt = (root, pointer) => pathOf(pointer).reduce(childOf, root);
+
+  // Gives [container, key] for the last step of a pointer. The root is looked at through a holder,
+  // so that replacing the whole document is no special case.
+  function placeAt(holder, pointer) {
+    const path = ["root", ...pathOf(pointer)];
+    const key = path.pop();
+    return [path.reduce(childOf, holder), key];
+  }
+
+  // Not by assignment: to assign to "__proto__", which a dict may well have as a key, would give
+  // the object another prototype instead of an entry.
+  function setEntry(container, key, value) {
+    Object.defineProperty(container, key, {
+      value, writable: true, enumerable: true, configurable: true,
+    });
+  }
+
+  function insert(holder, pointer, value) {
+    const [container, key] = placeAt(holder, pointer);
+    if (!isList(container)) return setEntry(container, key, value);
+    const index = key === "-" ? container.length : LIST_INDEX.test(key) ? Number(key) : Infinity;
+    if (index > container.length) throw new Error(`the patch names ${pointer}, which is no place`);
+    container.splice(index, 0, value);
+  }
+
+  function remove(holder, pointer) {
+    const [container, key] = placeAt(holder, pointer);
+    const old = childOf(container, key);
+    if (isList(container)) container.splice(Number(key), 1);
+    else delete container[key];
+    return old;
+  }
+
+  function replace(holder, pointer, value) {
+    const [container, key] = placeAt(holder, pointer);
+    childOf(container, key);
+    setEntry(container, key, value);
+  }
+
+  function checkEqual(holder, pointer, value) {
+    if (!isEqual(valueAt(holder.root, pointer), value)) throw new Error(`test fails at ${pointer}`);
+  }
+
+  const OPERATIONS = new Map([
+    ["add", (holder, { path, value }) => insert(holder, path, value)],
+    ["remove", (holder, { path }) => remove(holder, path)],
+    ["replace", (holder, { path, value }) => replace(holder, path, value)],
+    ["move", (holder, { path, from }) => insert(holder, path, remove(holder, from))],
+    ["copy", (holder, { path, from }) =>
+      insert(holder, path, structuredClone(valueAt(holder.root, from)))],
+    ["test", (holder, { path, value }) => checkEqual(holder, path, value)],
+  ]);
+
+  // Applies the operations and gives the pointers that they changed. Throws when one does not
+  // apply; then the state is of no use, and the caller asks for the whole of it.
+  function applyPatch(operations) {
+    const holder = { root: tab.state };
+    for (const operation of operations) {
+      const apply = OPERATIONS.get(operation.op);
+      if (apply === undefined) throw new Error(`there is no operation ${operation.op}`);
+      apply(holder, operation);
+    }
+    tab.state = holder.root;
+    return operations.flatMap(({ path, from }) => (from === undefined ? [path] : [path, from]));
+  }
+
+  // ---- Bindings -------------------------------------------------------------------------------
+
+  // From each var to the bindings that depend on it, so that a patch costs what it touches.
+  const bindingsOfVar = new Map();
+  const allBindings = new Set();
+
+  function addToSetOf(map, key, value) {
+    if (!map.has(key)) map.set(key, new Set());
+    map.get(key).add(value);
+  }
+
+  class Binding {
+    constructor(expression, show) {
+      this.expression = expression;
+      this.show = show;
+      this.keys = new Set(dependencies(expression));
+      this.isLive = true;
+      this.register();
+      this.update();
+    }
+
+    register() {
+      allBindings.add(this);
+      for (const key of this.keys) addToSetOf(bindingsOfVar, key, this);
+    }
+
+    // A binding may be dropped by another one, a conditional, while both wait to be updated.
+    update() {
+      if (this.isLive && (tab.version !== null || this.keys.size === 0)) this.show(this.value());
+    }
+
+    value() {
+      try {
+        return evaluate(this.expression);
+      } catch (error) {
+        console.warn(`actorstate: ${error.message}, in`, JSON.stringify(this.expression));
+        return null;
+      }
+    }
+
+    drop() {
+      this.isLive = false;
+      allBindings.delete(this);
+      for (const key of this.keys) {
+        const bindings = bindingsOfVar.get(key);
+        bindings.delete(this);
+        if (bindings.size === 0) bindingsOfVar.delete(key);
+      }
+    }
+  }
+
+  function updateAll() {
+    for (const binding of [...allBindings]) binding.update();
+  }
+
+  function updateChanged(pointers) {
+    const changed = new Set();
+    for (const pointer of pointers) {
+      const [state, name] = pathOf(pointer);
+      if (name === undefined) return updateAll();
+      for (const binding of bindingsOfVar.get(varKey(state, name)) ?? []) changed.add(binding);
+    }
+    for (const binding of changed) binding.update();
+  }
+
+  // Gives life to everything bound below root, and gives it back as a list of things to drop.
+  function mount(root) {
+    const mounted = [];
+    // Found before conditionals put their branches here: those are mounted on their own.
+    const [texts, styled, conditionals, attributed] =
+      ["data-as-text", "data-as-style", "data-as-cond", "data-as-attrs"]
+        .map((attribute) => root.querySelectorAll(`[${attribute}]`));
+    const bind = (expression, show) => {
+      const binding = new Binding(expression, show);
+      mounted.push(binding);
+      return binding;
+    };
+    for (const node of texts) {
+      bind(read(node, "data-as-text"), (value) => showText(node, value));
+    }
+    for (const node of styled) {
+      for (const [name, expression] of Object.entries(read(node, "data-as-style"))) {
+        bind(expression, (value) => node.style.setProperty(name, textOf(value)));
+      }
+    }
+    // Before attributes, so that a select has its options when its value is set.
+    for (const template of conditionals) mounted.push(mountConditional(template));
+    for (const node of attributed) {
+      for (const [name, expression] of Object.entries(read(node, "data-as-attrs"))) {
+        const binding = bind(expression, attributeSetter(node, name));
+        if (isFieldProperty(node, name)) addToSetOf(bindingsOfField, node, binding);
+      }
+    }
+    return mounted;
+  }
+
+  const read = (node, attribute) => JSON.parse(node.getAttribute(attribute));
+
+  function drop(mounted) {
+    for (const one of mounted) one.drop();
+  }
+
+  // Writing equal text again would still lose what the person has selected.
+  function showText(node, value) {
+    const text = textOf(value);
+    if (node.textContent !== text) node.textContent = text;
+  }
+
+  // The chosen branch stands between the template and an end mark. What nested conditionals put
+  // there lies between the same two, so taking out a branch takes out theirs.
+  function mountConditional(template) {
+    const [whenTrue, whenFalse] = template.content.children;
+    const end = document.createComment("");
+    template.after(end);
+    let chosen = null;
+    let mounted = [];
+    const binding = new Binding(read(template, "data-as-cond"), (value) => {
+      const branch = isTrue(value) ? whenTrue : whenFalse;
+      if (branch === chosen) return;
+      chosen = branch;
+      drop(mounted);
+      while (template.nextSibling !== end) template.nextSibling.remove();
+      const copy = document.importNode(branch.content, true);
+      mounted = mount(copy);
+      end.before(copy);
+    });
+    return { drop: () => drop([binding, ...mounted]) };
+  }
+
+  // ---- Attributes and fields ------------------------------------------------------------------
+
+  const WORDED_BOOLEANS = new Set(["contenteditable", "draggable", "spellcheck"]);
+  const URL_ATTRIBUTES = new Set(
+    ["action", "background", "cite", "data", "formaction", "href", "ping", "poster", "src"]);
+
+  const hasWordedBooleans = (name) =>
+    WORDED_BOOLEANS.has(name) || name.startsWith("aria-") || name.startsWith("data-");
+
+  // What a field shows is its property; the attribute is only what it showed at first.
+  const isFieldProperty = (node, name) =>
+    (name === "value" && node.matches("input, select, textarea"))
+    || (name === "checked" && node.matches("input"));
+
+  function attributeSetter(node, name) {
+    if (!isFieldProperty(node, name)) return (value) => setAttribute(node, name, value);
+    return (value) => {
+      if (isBeingEdited(node)) return;
+      if (name === "checked") node.checked = isTrue(value);
+      else showInField(node, textOf(value));
+    };
+  }
+
+  function setAttribute(node, name, value) {
+    const isSwitch = typeof value === "boolean" && !hasWordedBooleans(name);
+    if (value === null || (isSwitch && !value)) return node.removeAttribute(name);
+    const text = isSwitch ? "" : textOf(value);
+    if (URL_ATTRIBUTES.has(name) && !isSafeUrl(name, text)) {
+      console.warn(`actorstate: a URL was refused for ${name}:`, text);
+      return node.removeAttribute(name);
+    }
+    node.setAttribute(name, text);
+  }
+
+  // The policy of the page would not run these either; but it is not ours to rely on alone.
+  function isSafeUrl(name, text) {
+    if (!URL.canParse(text, location.href)) return true;
+    const url = new URL(text, location.href);
+    if (url.protocol === "data:") {
+      return (name === "src" || name === "poster") && url.pathname.startsWith("image/");
+    }
+    return url.protocol !== "javascript:" && url.protocol !== "vbscript:";
+  }
+
+  function showInField(node, text) {
+    if (node.value === text) return;
+    // null where there is no caret to keep: in numbers and choices, and without focus.
+    const caret = document.activeElement === node ? node.selectionStart : null;
+    node.value = text;
+    if (typeof caret === "number") node.setSelectionRange(caret, caret);
+  }
+
+  // A field that a person edits belongs to the person: from the first keystroke until the server
+  // has acknowledged the event that carries the edit, no patch writes to it. Otherwise a patch
+  // made before the server knew of the edit (a background task makes many) would undo it under
+  // the person's hands. After that the field shows the state again, whatever a handler made of
+  // the edit. Leaving a field gives up what was typed but will not be sent.
+  const edits = new Map(); // field -> {isUnsent, seq of the last event that carried its value}
+  const bindingsOfField = new WeakMap(); // field -> the bindings of its value or checked
+
+  function isBeingEdited(field) {
+    const edit = edits.get(field);
+    return edit !== undefined && (edit.isUnsent || edit.seq > events.ack);
+  }
+
+  function noteEdit(field) {
+    edits.set(field, { seq: 0, ...edits.get(field), isUnsent: true });
+  }
+
+  function giveBack(field) {
+    if (isBeingEdited(field) && field.isConnected) return;
+    edits.delete(field);
+    for (const binding of bindingsOfField.get(field) ?? []) binding.update();
+  }
+
+  // What the server refused stays in the field, for the person to mend, as long as it has focus.
+  function keepRefusedEdit(seq) {
+    for (const [field, edit] of edits) {
+      if (edit.seq === seq && document.activeElement === field) edit.isUnsent = true;
+    }
+  }
+
+  function leaveField({ target }) {
+    // Still the active element: the window lost focus, the person has not left the field.
+    if (!edits.has(target) || document.activeElement === target) return;
+    edits.get(target).isUnsent = false;
+    giveBack(target);
+  }
+
+  // ---- Events ---------------------------------------------------------------------------------
+
+  // Events wait here, in order, until the server acknowledges them. After a reconnect all that
+  // wait are sent again; the server skips those it has done, by their numbers.
+  const events = { lastSeq: 0, ack: 0, waiting: [] };
+
+  function sendEvent(name, args) {
+    events.lastSeq += 1;
+    const frame = JSON.stringify({ t: "event", seq: events.lastSeq, name, args });
+    events.waiting.push({ seq: events.lastSeq, frame });
+    if (link.isWelcomed) link.socket.send(frame);
+    return events.lastSeq;
+  }
+
+  function settle(ack) {
+    if (!(ack > events.ack)) return;
+    events.ack = ack;
+    events.waiting = events.waiting.filter(({ seq }) => seq > ack);
+    for (const field of [...edits.keys()]) giveBack(field);
+  }
+
+  function valueOf(field) {
+    if (field.type === "checkbox") return field.checked;
+    if (field.type === "select-multiple") return [...field.selectedOptions].map((one) => one.value);
+    return field.value;
+  }
+
+  // One listener on the document for each kind of event: elements come and go with conditionals.
+  function dispatch(type, target) {
+    for (let node = target; node instanceof Element; node = node.parentElement) {
+      if (!node.hasAttribute("data-as-on") || node.matches(":disabled")) continue;
+      const handler = read(node, "data-as-on")[type];
+      if (handler !== undefined) trigger(handler, target);
+    }
+  }
+
+  function trigger({ name, args, with_value: withValue }, field) {
+    const seq = sendEvent(name, withValue ? [...args, valueOf(field)] : args);
+    if (withValue) edits.set(field, { seq, isUnsent: false });
+  }
+
+  function listen() {
+    document.addEventListener("click", ({ target }) => dispatch("click", target));
+    document.addEventListener("change", ({ target }) => dispatch("change", target));
+    document.addEventListener("input", ({ target, isComposing }) => {
+      noteEdit(target);
+      // What an input method shows while composing is not yet text.
+      if (!isComposing) dispatch("input", target);
+    });
+    document.addEventListener("compositionend", ({ target }) => {
+      if (edits.get(target)?.isUnsent) dispatch("input", target);
+    });
+    document.addEventListener("focusout", leaveField);
+  }
+
+  // ---- What the person is told ----------------------------------------------------------------
+
+  const TOAST_MS = 8000;
+  const MAX_TOASTS = 4;
+  const MARK_AFTER_MS = 300; // a blink of the network is not worth a word
+
+  function toast(message) {
+    const area = document.getElementById("as-toasts");
+    // The same message again takes the place of the first, so that it does not fill the screen.
+    [...area.children].find((one) => one.textContent === message)?.remove();
+    const note = document.createElement("div");
+    note.className = "as-toast";
+    note.textContent = message;
+    note.addEventListener("click", () => note.remove());
+    area.append(note);
+    if (area.children.length > MAX_TOASTS) area.firstChild.remove();
+    setTimeout(() => note.remove(), TOAST_MS);
+  }
+
+  let markTimer = null;
+
+  function showMarkSoon() {
+    markTimer ??= setTimeout(() => { mark().hidden = false; }, MARK_AFTER_MS);
+  }
+
+  function hideMark() {
+    clearTimeout(markTimer);
+    markTimer = null;
+    mark().hidden = true;
+  }
+
+  function showStopped(message) {
+    clearTimeout(markTimer);
+    mark().textContent = message;
+    mark().classList.add("as-stopped");
+    mark().hidden = false;
+  }
+
+  const mark = () => document.getElementById("as-mark");
+
+  // ---- Connection -----------------------------------------------------------------------------
+
+  const PROTOCOL = "actorstate.v1";
+  const FIRST_DELAY_MS = 200;
+  const MAX_DELAY_MS = 5000;
+  const OPEN_TIMEOUT_MS = 10000; // a server behind a dead route answers nothing, for minutes
+  const STEADY_MS = 5000; // a connection that held so long ends the row of failures
+  const TOKEN_KEY = "actorstate.token";
+
+  const FINAL = new Map([
+    [4001, "This page is open in another place, which has taken over. Reload to continue here."],
+    [4002, "This page and its server do not speak the same protocol. Reload to try again."],
+  ]);
+  const TOO_LARGE = 1009;
+
+  // One load of the page: the server counts its events from 1. Not crypto.randomUUID, which is
+  // missing where the page came over plain http from another machine.
+  const instance = [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+  const link = {
+    socket: null, isWelcomed: false, isStopped: false, failures: 0, timer: null, steadyTimer: null,
+  };
+
+  // sessionStorage is this tab's own and survives a reload. Where it is forbidden, a reload
+  // begins anew.
+  let token = null;
+
+  function loadToken() {
+    try {
+      token = sessionStorage.getItem(TOKEN_KEY);
+    } catch {
+      console.warn("actorstate: without sessionStorage, a reload loses this tab's state");
+    }
+  }
+
+  function keepToken(given) {
+    token = given;
+    try {
+      sessionStorage.setItem(TOKEN_KEY, given);
+    } catch {
+      // Said in loadToken already.
+    }
+  }
+
+  function connect() {
+    clearTimeout(link.timer);
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}/_actorstate/ws`, PROTOCOL);
+    link.socket = socket;
+    link.timer = setTimeout(abandon, OPEN_TIMEOUT_MS);
+    socket.addEventListener("open", () => sayHello(socket));
+    // A socket that was abandoned may speak until it has closed; nobody listens to it.
+    const isOurs = () => link.socket === socket;
+    socket.addEventListener("message", ({ data }) => { if (isOurs()) receive(data); });
+    socket.addEventListener("close", ({ code }) => { if (isOurs()) lose(code); });
+  }
+
+  function sayHello(socket) {
+    if (link.socket !== socket) return;
+    clearTimeout(link.timer);
+    const path = location.pathname + location.search;
+    socket.send(JSON.stringify({ t: "hello", token, instance, version: tab.version, path }));
+  }
+
+  // Closing takes as long as the other side takes to answer, so we do not wait for it.
+  function abandon() {
+    const { socket } = link;
+    if (socket === null) return;
+    lose(null);
+    socket.close();
+  }
+
+  function lose(code) {
+    link.socket = null;
+    link.isWelcomed = false;
+    clearTimeout(link.timer);
+    clearTimeout(link.steadyTimer);
+    if (FINAL.has(code)) return stop(FINAL.get(code));
+    if (code === TOO_LARGE) giveUpLargestEvent();
+    showMarkSoon();
+    // Jitter: when a server restarts, its browsers should not all come back in one moment.
+    const delay = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** link.failures);
+    link.failures += 1;
+    link.timer = setTimeout(connect, delay * (0.5 + Math.random() / 2));
+  }
+
+  function stop(message) {
+    link.isStopped = true;
+    showStopped(message);
+  }
+
+  // Sent again, it would end every connection. The server says the same of a frame that it could
+  // still read; this one it could not.
+  function giveUpLargestEvent() {
+    const size = ({ frame }) => frame.length;
+    const largest = Math.max(...events.waiting.map(size));
+    events.waiting = events.waiting.filter((event) => size(event) < largest);
+    toast("What was sent is too large for the server.");
+  }
+
+  function reconnectNow() {
+    if (link.isStopped || link.socket !== null) return;
+    link.failures = 0;
+    connect();
+  }
+
+  function resynchronise(reason) {
+    console.warn("actorstate: asking for the whole state again:", reason);
+    tab.version = null;
+    abandon();
+  }
+
+  const FRAMES = new Map([
+    ["welcome", welcome], ["patch", patch], ["ack", ({ ack }) => settle(ack)],
+    ["error", showError], ["effect", performEffect],
+  ]);
+
+  function receive(data) {
+    const frame = JSON.parse(data);
+    const handle = FRAMES.get(frame.t);
+    if (handle === undefined) console.warn("actorstate: unknown frame", frame);
+    else handle(frame);
+  }
+
+  function welcome(frame) {
+    keepToken(frame.token);
+    tab.state = frame.state;
+    tab.version = frame.version;
+    link.isWelcomed = true;
+    link.steadyTimer = setTimeout(() => { link.failures = 0; }, STEADY_MS);
+    hideMark();
+    updateAll();
+    settle(frame.ack);
+    for (const event of events.waiting) link.socket.send(event.frame);
+  }
+
+  function patch({ version, ack, ops }) {
+    if (tab.version === null || version !== tab.version + 1) {
+      return resynchronise(`version ${version} came after ${tab.version}`);
+    }
+    let changed;
+    try {
+      changed = applyPatch(ops);
+    } catch (error) {
+      return resynchronise(error.message);
+    }
+    tab.version = version;
+    updateChanged(changed);
+    settle(ack);
+  }
+
+  // An error is not an acknowledgement: the server sends that, too.
+  function showError({ seq, code, message, where }) {
+    console.warn("actorstate:", code, message, where ?? "");
+    keepRefusedEdit(seq);
+    toast(message);
+  }
+
+  function performEffect({ name }) {
+    console.warn("actorstate: this page knows no effect", name);
+  }
+
+  // ---- Start ----------------------------------------------------------------------------------
+
+  addEventListener("online", reconnectNow);
+  // Without this, a connection that the network has lost stays open for minutes.
+  addEventListener("offline", abandon);
+  addEventListener("pageshow", reconnectNow);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) reconnectNow(); });
+
+  // For tests and the console: to look at, not to change.
+  Object.defineProperty(window, "actorstate", {
+    value: Object.freeze({
+      get state() { return structuredClone(tab.state); },
+      get version() { return tab.version; },
+      get connected() { return link.isWelcomed; },
+      get pending() { return events.waiting.length; },
+      evaluate: (expression) => structuredClone(evaluate(expression)),
+    }),
+  });
+
+  listen();
+  mount(document);
+  loadToken();
+  showMarkSoon();
+  connect();
+})();

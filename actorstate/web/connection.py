@@ -1,0 +1,170 @@
+"""One WebSocket, attached to a token.
+
+Two tasks: one reads frames and posts them to the token actor, one owns the sending side. Only
+the writer ever sends, because a send that is cancelled midway leaves half a frame in the stream;
+then there is nothing left to do with the socket but to close it, and that is what happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from contextlib import suppress
+from typing import Final, final
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from actorstate.actors.directory import Directory
+from actorstate.actors.messages import Ack, Attach, Detach, Failure, Notice
+from actorstate.actors.runtime import Bell, Mailbox
+from actorstate.exceptions import ActorDeadError
+from actorstate.web.protocol import EventFrame, FrameError, Hello, decode, encode, to_event
+
+logger = logging.getLogger("actorstate.web")
+
+GOING_AWAY: Final = 1001
+"""The close code after which a client shall reconnect (RFC 6455, section 7.4.1)."""
+POLICY_VIOLATION: Final = 1008
+WRONG_PROTOCOL: Final = 4002
+
+# A client that reads nothing for so many notices is cut off; it gets the whole state when it
+# reconnects, so nothing is lost but patience.
+_OUTBOX_CAPACITY: Final = 1000
+_HELLO_TIMEOUT: Final = 10.0  # seconds
+_CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
+
+_TOKEN_BYTES: Final = 32
+_TOKEN_LENGTH: Final = 43  # what 32 bytes are in URL-safe base64
+
+
+def mint_token() -> str:
+    """Make the token of a new tab: 256 random bits."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+@final
+class SocketConnection:
+    """The life of one WebSocket, from its hello to its close.
+
+    Args:
+        socket: the accepted socket.
+        directory: where the token actors are.
+    """
+
+    def __init__(self, socket: WebSocketConnection, directory: Directory) -> None:
+        self._socket: Final = socket
+        self._directory: Final = directory
+        self._session: Final = secrets.token_hex(8)
+        self._outbox: Final[deque[Notice]] = deque()
+        self._bell: Bell | None = None
+        self._told = 0
+        self._instance = ""
+        self._scope: Final = trio.CancelScope()
+
+    @property
+    def instance(self) -> str:
+        """The page load behind it."""
+        return self._instance
+
+    def send(self, notice: Notice) -> None:
+        """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
+        if isinstance(notice, Ack) and notice.ack <= self._told:
+            return  # the patch before has said it
+        if not isinstance(notice, Failure):
+            self._told = notice.ack
+        if len(self._outbox) >= _OUTBOX_CAPACITY:
+            logger.info("connection %s does not read; closing it", self._session)
+            self.close()
+            return
+        self._outbox.append(notice)
+        if self._bell is not None:
+            self._bell.ring()
+
+    def close(self) -> None:
+        """End the connection; its client reconnects."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Serve the connection until it ends. Never raises for what the peer does."""
+        code = GOING_AWAY
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    code = await self._read()
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await self._socket.aclose(code)
+
+    async def _write(self) -> None:
+        self._bell = Bell()
+        try:
+            while True:
+                while self._outbox:
+                    notice = self._outbox.popleft()
+                    await self._socket.send_message(encode(notice, self._session))
+                await self._bell.sleep()
+        except ConnectionClosed:
+            self.close()
+
+    async def _read(self) -> int:
+        """Read until the end; give the code to close with."""
+        try:
+            hello = await self._read_hello()
+            if hello is None:
+                return POLICY_VIOLATION
+            self._instance = hello.instance
+            mailbox = self._directory.ref(await self._choose_token(hello)).mailbox
+            await mailbox.post_when_room(Attach(self))
+            try:
+                await self._read_events(mailbox)
+            finally:
+                _detach(self, mailbox)
+        except (ConnectionClosed, ActorDeadError):
+            pass
+        return GOING_AWAY
+
+    async def _read_hello(self) -> Hello | None:
+        with trio.move_on_after(_HELLO_TIMEOUT):
+            while True:
+                frame = self._decode(await self._socket.get_message())
+                if isinstance(frame, Hello):
+                    return frame
+                if frame is not None:
+                    self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
+        return None
+
+    async def _choose_token(self, hello: Hello) -> str:
+        """Give the tab its token back; a token that this server never gave out gets a new one.
+
+        So a client can never bring state to life under a name of its own choosing.
+        """
+        token = hello.token
+        if token is None or len(token) != _TOKEN_LENGTH or not await self._directory.knows(token):
+            return mint_token()
+        return token
+
+    async def _read_events(self, mailbox: Mailbox) -> None:
+        while True:
+            frame = self._decode(await self._socket.get_message())
+            if isinstance(frame, EventFrame):
+                # Waiting here is the back pressure: a full mailbox stops the reading of the
+                # socket, and TCP makes the sender wait.
+                await mailbox.post_when_room(to_event(frame, self._instance))
+            elif frame is not None:
+                self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
+
+    def _decode(self, data: str | bytes) -> Hello | EventFrame | None:
+        try:
+            return decode(data)
+        except FrameError as error:
+            self.send(Failure("bad_frame", str(error), where=error.where))
+            return None
+
+
+def _detach(connection: SocketConnection, mailbox: Mailbox) -> None:
+    with suppress(ActorDeadError):  # and its connections are gone with it
+        mailbox.post_always(Detach(connection))

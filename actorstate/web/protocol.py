@@ -1,0 +1,166 @@
+"""The protocol ``actorstate.v1``: JSON text frames to records, and back. No IO.
+
+``docs/protocol.md`` describes it for those who write a client.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast, final
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.gen import make_dict_structure_fn, override
+
+from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Welcome
+from actorstate.state.convert import error_details, make_converter
+
+SUBPROTOCOL: Final = "actorstate.v1"
+"""What a client has to propose in its WebSocket handshake."""
+
+SOCKET_PATH: Final = "/_actorstate/ws"
+
+_MOST_SEQ: Final = 2**53 - 1  # the greatest integer that every JSON implementation keeps exact
+_LONGEST_INSTANCE: Final = 64
+
+
+class FrameError(ValueError):
+    """A frame from a client is not of this protocol."""
+
+    def __init__(self, message: str, where: str = "$") -> None:
+        super().__init__(message)
+        self.where = where
+
+
+@final
+@attrs.frozen
+class Hello:
+    """The first frame of a client."""
+
+    instance: str
+    """One page load; its event numbers start at 1."""
+    token: str | None = None
+    """The token of the tab, as a welcome gave it; None for a new tab."""
+    version: int | None = None
+    """The version of the state that the client still shows."""
+    path: str = "/"
+    """The page's path and query."""
+
+
+@final
+@attrs.frozen
+class EventFrame:
+    """A request to run a handler."""
+
+    seq: int
+    name: str
+    args: Any = attrs.field(factory=list[Any])
+
+
+# A frame that is right is read without the bookkeeping that says where one is wrong; a wrong one
+# is read again, with it.
+_fast: Final = make_converter(detailed_validation=False)
+_exact: Final = make_converter()
+for _converter in (_fast, _exact):
+    _converter.register_structure_hook(
+        EventFrame,
+        make_dict_structure_fn(
+            EventFrame,
+            _converter,
+            _cattrs_forbid_extra_keys=True,
+            _cattrs_detailed_validation=_converter.detailed_validation,
+            # Straight from JSON; what it must be, the handler says.
+            args=override(struct_hook=lambda value, _: value),
+        ),
+    )
+
+_FRAMES: Final[dict[str, type[Hello | EventFrame]]] = {"hello": Hello, "event": EventFrame}
+_READERS: Final = {record: _fast.get_structure_hook(record) for record in _FRAMES.values()}
+
+
+def decode(data: str | bytes) -> Hello | EventFrame:
+    """Read one frame of a client.
+
+    Raises:
+        FrameError: it is no JSON object, of unknown type, or has other fields than its type.
+    """
+    if not isinstance(data, str):
+        message = "expected a text frame, got a binary one"
+        raise FrameError(message)
+    fields = _read_object(data)
+    kind = fields.pop("t", None)
+    record = _FRAMES.get(kind) if isinstance(kind, str) else None
+    if record is None:
+        message = f"unknown frame type; known are: {', '.join(_FRAMES)}"
+        raise FrameError(message, "$.t")
+    try:
+        frame = _READERS[record](fields, record)
+    except Exception:  # noqa: BLE001 - whatever it is, the exact reading says it better
+        frame = _explain(fields, record)
+    _check_bounds(frame)
+    return frame
+
+
+def _explain(fields: dict[str, Any], record: type[Hello | EventFrame]) -> Hello | EventFrame:
+    try:
+        return _exact.structure(fields, record)
+    except (cattrs.BaseValidationError, ValueError, TypeError) as error:
+        text, where = error_details(error, "$")[0]
+        raise FrameError(text, where) from error
+
+
+def _read_object(data: str) -> dict[str, Any]:
+    try:
+        fields = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        message = "the frame is not JSON"
+        raise FrameError(message) from error
+    if not isinstance(fields, dict):
+        message = "the frame is not a JSON object"
+        raise FrameError(message)
+    return cast("dict[str, Any]", fields)
+
+
+def _check_bounds(frame: Hello | EventFrame) -> None:
+    if isinstance(frame, EventFrame) and not 0 < frame.seq <= _MOST_SEQ:
+        message = "expected a number from 1"
+        raise FrameError(message, "$.seq")
+    if isinstance(frame, Hello) and not 0 < len(frame.instance) <= _LONGEST_INSTANCE:
+        message = f"expected 1 to {_LONGEST_INSTANCE} characters"
+        raise FrameError(message, "$.instance")
+
+
+def to_event(frame: EventFrame, instance: str) -> Event:
+    """Give the message for the token actor."""
+    return Event(frame.name, frame.args, frame.seq, instance)
+
+
+def encode(notice: Notice, session: str) -> str:
+    """Write one frame to a client.
+
+    Args:
+        notice: what it says.
+        session: the name of the connection, for a welcome.
+    """
+    return msgspec.json.encode(_as_frame(notice, session)).decode()
+
+
+def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
+    match notice:
+        case Patch(version, ack, ops):
+            return {"t": "patch", "version": version, "ack": ack, "ops": ops}
+        case Ack(ack):
+            return {"t": "ack", "ack": ack}
+        case Failure(code, message, seq, where):
+            optional = {"seq": seq, "where": where}
+            given = {key: value for key, value in optional.items() if value is not None}
+            return {"t": "error", "code": code, "message": message, **given}
+        case Welcome(token, version, ack, state):
+            return {
+                "t": "welcome",
+                "token": token,
+                "session": session,
+                "version": version,
+                "ack": ack,
+                "state": state,
+            }

@@ -1,0 +1,142 @@
+"""One port for both: pages by HTTP, and a WebSocket for each tab.
+
+A request head is parsed once, by h11. An upgrade goes on to trio-websocket, which is given the
+same bytes to read again; anything else is answered by ``http``.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Final, cast, final
+from urllib.parse import urlsplit
+
+import attrs
+import h11
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from actorstate.actors.directory import Directory
+from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
+from actorstate.web.http import Upgrade, header, serve_requests
+from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL
+
+logger = logging.getLogger("actorstate.web")
+
+_HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
+_MOST_MESSAGE_CHARACTERS: Final = 1024 * 1024
+# Frames that trio-websocket may hold between its reader and ours. None: what we have not asked
+# for stays with the sender.
+_READ_AHEAD: Final = 1
+
+
+@final
+@attrs.frozen(eq=False)
+class Site:
+    """What is served: pages by route, and the actors of their tabs."""
+
+    pages: Mapping[str, bytes]
+    directory: Directory
+
+
+async def serve(
+    site: Site,
+    host: str,
+    port: int,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a site until cancelled. Reports its address when it listens.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    bound = listeners[0].socket.getsockname()[1]
+    name = f"[{host}]" if ":" in host else host
+    task_status.started(f"http://{name}:{bound}")
+    await trio.serve_listeners(functools.partial(_serve_stream, site), listeners)
+
+
+async def _serve_stream(site: Site, stream: trio.SocketStream) -> None:
+    """Serve one TCP connection. Whatever becomes of it, the server goes on."""
+    try:
+        async with stream:
+            upgrade = await serve_requests(stream, site.pages)
+            if upgrade is not None:
+                await _serve_upgrade(site, stream, upgrade)
+    except* (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionClosed):
+        pass  # the peer is gone
+    except* Exception:
+        logger.exception("a connection failed; the server goes on")
+
+
+async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade) -> None:
+    async with trio.open_nursery() as nursery:
+        socket = await _shake_hands(nursery, stream, upgrade)
+        if socket is not None:
+            if socket.subprotocol == SUBPROTOCOL:
+                await SocketConnection(socket, site.directory).run()
+            else:
+                with trio.move_on_after(_HANDSHAKE_TIMEOUT):
+                    await socket.aclose(WRONG_PROTOCOL, f"this server speaks {SUBPROTOCOL}")
+        nursery.cancel_scope.cancel()
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: trio.SocketStream, upgrade: Upgrade
+) -> WebSocketConnection | None:
+    with trio.move_on_after(_HANDSHAKE_TIMEOUT):
+        proposal = await wrap_server_stream(
+            nursery,
+            cast("trio.abc.Stream", _Replayed(stream, upgrade.head())),
+            message_queue_size=_READ_AHEAD,
+            max_message_size=_MOST_MESSAGE_CHARACTERS,
+        )
+        refusal = _refusal_of(upgrade.request)
+        if refusal is not None:
+            await proposal.reject(refusal[0], body=refusal[1])
+            return None
+        offered = SUBPROTOCOL in proposal.proposed_subprotocols
+        return await proposal.accept(subprotocol=SUBPROTOCOL if offered else None)
+    return None
+
+
+def _refusal_of(request: h11.Request) -> tuple[int, bytes] | None:
+    """Tell why an upgrade is refused: another path, or the page of another site.
+
+    A browser lets any page open a socket to any server and tells the server whose page it is
+    (RFC 6455, section 10.2). Clients that are no browsers send no origin, and hold no token but
+    their own.
+    """
+    if request.target.partition(b"?")[0] != SOCKET_PATH.encode():
+        return 404, b"there is no socket here\n"
+    origin = header(request, b"origin")
+    if origin and urlsplit(origin).netloc.lower() != header(request, b"host").lower():
+        return 403, b"pages of other sites may not open this socket\n"
+    return None
+
+
+@final
+class _Replayed:
+    """A stream that gives again what was read from it already; then it is the stream itself.
+
+    Every frame goes through here, so nothing stands in between: the methods are the stream's own.
+    """
+
+    def __init__(self, stream: trio.SocketStream, read: bytes) -> None:
+        self._stream: Final = stream
+        self._read = read
+        self.receive_some = self._replay
+        self.send_all = stream.send_all
+        self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
+        self.aclose = stream.aclose
+
+    async def _replay(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        some = self._read[:max_bytes]
+        self._read = self._read[len(some) :]
+        if not self._read:
+            self.receive_some = self._stream.receive_some
+        return some

@@ -1,0 +1,452 @@
+"""Pages: what elements become in HTML, and what is refused where the element is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, strategies as st
+
+from actorstate import ui
+from actorstate.state.expressions import Expression, StateVar
+from actorstate.state.state import State
+
+COUNTER = StateVar("state.demo", "counter")
+RUNNING = StateVar("state.demo", "running")
+NAME = StateVar("state.demo", "name")
+
+COUNTER_JSON = ["var", "state.demo", "counter"]
+RUNNING_JSON = ["var", "state.demo", "running"]
+NAME_JSON = ["var", "state.demo", "name"]
+
+
+@pytest.fixture(scope="module")
+def handlers() -> Any:
+    """Give a state that only these tests know, and that nothing holds after them."""
+
+    class UiTestState(State):
+        limit: int = 10
+
+        def toggle(self) -> None: ...
+
+        def add(self, amount: int) -> None: ...
+
+        def pick(self, row: int, value: str) -> None: ...
+
+    return UiTestState
+
+
+@attrs.define
+class Node:
+    tag: str
+    attributes: dict[str, str | None]
+    children: list[Node | str] = attrs.field(factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(one if isinstance(one, str) else one.text for one in self.children)
+
+    def all(self, tag: str) -> list[Node]:
+        nodes = [one for one in self.children if isinstance(one, Node)]
+        own = [self] if self.tag == tag else []
+        return own + [found for one in nodes for found in one.all(tag)]
+
+    def json(self, attribute: str) -> Any:
+        return json.loads(self.attributes[attribute] or "")
+
+
+class Tree(HTMLParser):
+    """Reads HTML that closes what it opens, and notices where it does not."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "img", "!doctype"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Node("", {})
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        node = Node(tag, dict(attrs))
+        assert len(node.attributes) == len(attrs), "an attribute is there twice"
+        self.open[-1].children.append(node)
+        if tag not in self.VOID:
+            self.open.append(node)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].children.append(data)
+
+
+def parse(markup: str) -> Node:
+    tree = Tree()
+    tree.feed(markup)
+    tree.close()
+    assert tree.open == [tree.root]
+    return tree.root
+
+
+def rendered(child: ui.Child) -> Node:
+    [node] = parse(ui.render(child)).children
+    assert isinstance(node, Node)
+    return node
+
+
+def refusal(kind: type[Exception], act: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        act()
+    return str(caught.value)
+
+
+# ---- Elements and text ----
+
+
+def test_an_element_becomes_a_tag_with_its_children_in_order() -> None:
+    assert ui.render(ui.el("p", "a", 1, 2.5, None, ui.el("b", "c"))) == "<p>a12.5<b>c</b></p>"
+
+
+def test_the_stacks_are_divs_whose_class_keeps_the_programs_own() -> None:
+    assert rendered(ui.hstack()).attributes == {"class": "as-hstack"}
+    assert rendered(ui.vstack(class_name="wide")).attributes == {"class": "as-vstack wide"}
+    bound = rendered(ui.hstack(class_name=NAME)).json("data-as-attrs")
+    assert bound == {"class": ["+", ["lit", "as-hstack "], NAME_JSON]}
+
+
+def test_the_named_elements_are_those_of_html() -> None:
+    page = ui.vstack(
+        ui.heading("a", level=2), ui.text("b"), ui.button("c"), ui.link("d", href="/x")
+    )
+
+    assert ui.render(page) == (
+        '<div class="as-vstack"><h2>a</h2><p>b</p><button type="button">c</button>'
+        '<a href="/x">d</a></div>'
+    )
+    assert rendered(ui.input()).attributes == {"type": "text"}
+    assert rendered(ui.number_input(min=1)).attributes == {"type": "number", "min": "1"}
+    assert rendered(ui.input(type="search")).attributes == {"type": "search"}
+
+
+@given(st.text())
+def test_any_text_comes_out_as_the_text_it_was(text: str) -> None:
+    node = rendered(ui.el("p", text, title=text))
+
+    assert node.text == text
+    assert node.attributes == {"title": text or None}
+
+
+@given(st.text())
+def test_any_text_in_a_binding_comes_out_as_the_text_it_was(text: str) -> None:
+    node = rendered(ui.el("p", text + NAME))
+
+    assert node.json("data-as-text") == ["+", ["lit", text], NAME_JSON]
+
+
+def test_an_elements_record_cannot_be_changed() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        ui.text("a").tag = "b"  # type: ignore[misc]  # that it is refused is tested
+
+
+def test_rendering_twice_gives_the_same() -> None:
+    page = ui.vstack(ui.text(COUNTER), ui.cond(RUNNING, ui.text("a")))
+
+    assert ui.render(page) == ui.render(page)
+
+
+# ---- Bindings ----
+
+
+def test_an_expression_alone_is_bound_to_the_element_itself() -> None:
+    node = rendered(ui.heading(COUNTER))
+
+    assert node.json("data-as-text") == COUNTER_JSON
+    assert node.children == []
+
+
+def test_text_around_an_expression_is_joined_with_it() -> None:
+    node = rendered(ui.heading(COUNTER, " / ", 10))
+
+    assert node.json("data-as-text") == ["text", COUNTER_JSON, ["lit", " / "], ["lit", 10]]
+
+
+def test_an_expression_beside_elements_gets_a_span_of_its_own() -> None:
+    node = rendered(ui.text("a", COUNTER, ui.el("b", "c")))
+
+    [text, span, bold] = node.children
+    assert text == "a"
+    assert isinstance(span, Node)
+    assert span.tag == "span"
+    assert span.json("data-as-text") == COUNTER_JSON
+    assert bold == Node("b", {}, ["c"])
+
+
+def test_an_attribute_with_an_expression_is_bound_and_not_written() -> None:
+    node = rendered(ui.number_input(value=COUNTER, min=1, disabled=~RUNNING))
+
+    assert "value" not in node.attributes
+    assert node.attributes["min"] == "1"
+    assert node.json("data-as-attrs") == {
+        "value": COUNTER_JSON,
+        "disabled": ["not", RUNNING_JSON],
+    }
+
+
+def test_styles_become_a_binding_because_the_policy_allows_no_style_attribute() -> None:
+    node = rendered(ui.text("a", style={"max_width": "8em", "--gap": 2, "color": NAME}))
+
+    assert "style" not in node.attributes
+    assert node.json("data-as-style") == {
+        "max-width": ["lit", "8em"],
+        "--gap": ["lit", 2],
+        "color": NAME_JSON,
+    }
+
+
+# ---- Attributes ----
+
+
+def test_names_are_written_as_html_has_them() -> None:
+    node = rendered(ui.el("label", for_="a", class_name="b", aria_label="c", data_row=3))
+
+    assert node.attributes == {"for": "a", "class": "b", "aria-label": "c", "data-row": "3"}
+
+
+def test_booleans_switch_attributes_except_where_false_is_a_word() -> None:
+    on = rendered(ui.button(disabled=True, hidden=False, title=None))
+    worded = rendered(ui.el("p", aria_hidden=False, aria_pressed=True, draggable=False))
+
+    assert on.attributes == {"type": "button", "disabled": None}
+    assert worded.attributes == {
+        "aria-hidden": "false",
+        "aria-pressed": "true",
+        "draggable": "false",
+    }
+
+
+@pytest.mark.parametrize("tag", ["P", "a b", "a>", "", "1a", "p/", "script", "style", "iframe"])
+def test_a_tag_that_is_malformed_or_not_allowed_is_refused(tag: str) -> None:
+    assert tag in refusal(ValueError, lambda: ui.el(tag))
+
+
+@pytest.mark.parametrize("name", ["a b", "a=", "A", "_", "", 'a"', "data_as_on", "srcdoc"])
+def test_a_malformed_or_reserved_attribute_is_refused(name: str) -> None:
+    assert repr(name) in refusal(ValueError, lambda: ui.el("p", **{name: "x"}))
+
+
+def test_an_attribute_given_twice_is_refused() -> None:
+    assert "class twice" in refusal(ValueError, lambda: ui.el("p", class_="a", class_name="b"))
+
+
+@pytest.mark.parametrize("name", ["onclick", "onmouseover", "on_submit", "on"])
+def test_other_event_attributes_are_refused_with_what_to_write(name: str) -> None:
+    message = refusal(TypeError, lambda: ui.button(**{name: "alert(1)"}))
+
+    assert name in message
+    assert "on_click=" in message
+
+
+def test_a_string_as_a_handler_is_refused() -> None:
+    message = refusal(TypeError, lambda: ui.button(on_click="alert(1)"))
+
+    assert "on_click= of <button>" in message
+    assert "'alert(1)'" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        " \x01javascript:alert(1)",
+        "java\nscript\t:alert(1)",
+        "vbscript:x",
+        "data:text/html,x",
+    ],
+)
+def test_a_url_that_runs_code_is_refused(url: str) -> None:
+    assert "href= of <a>" in refusal(ValueError, lambda: ui.link("a", href=url))
+
+
+@pytest.mark.parametrize(
+    "url", ["/x", "?a=javascript:b", "https://a.example/", "mailto:a@b.example", "#data"]
+)
+def test_any_other_url_is_fine(url: str) -> None:
+    assert rendered(ui.link("a", href=url)).attributes["href"] == url
+
+
+def test_an_image_may_carry_its_data() -> None:
+    assert rendered(ui.el("img", src="data:image/png;base64,x")).tag == "img"
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, object()])
+def test_a_value_that_is_no_text_is_refused(value: object) -> None:
+    assert "title= of <p>" in refusal(TypeError, lambda: ui.el("p", title=value))
+
+
+def test_a_style_is_a_dict_of_properties() -> None:
+    assert "takes a dict" in refusal(TypeError, lambda: ui.text(style="color: red"))
+    assert "no CSS property" in refusal(ValueError, lambda: ui.text(style={"a;b": "c"}))
+    assert "color takes text" in refusal(TypeError, lambda: ui.text(style={"color": True}))
+
+
+# ---- Children that are refused ----
+
+
+@pytest.mark.parametrize(
+    ("child", "advice"),
+    [([], "unpack it with *"), (len, "call it"), (object(), "<p> cannot contain"), (b"a", "b'a'")],
+)
+def test_what_is_no_child_is_refused_where_it_is_given(child: Any, advice: str) -> None:
+    assert advice in refusal(TypeError, lambda: ui.text(child))
+
+
+def test_a_void_element_has_no_children() -> None:
+    assert "<br> cannot have children" in refusal(TypeError, lambda: ui.el("br", "a"))
+
+
+@pytest.mark.parametrize("level", [0, 7])
+def test_a_heading_has_a_level_of_html(level: int) -> None:
+    assert "1 to 6" in refusal(ValueError, lambda: ui.heading("a", level=level))
+
+
+# ---- cond ----
+
+
+def test_cond_with_texts_is_an_expression() -> None:
+    label = ui.cond(~RUNNING, "Start", "Stop")
+
+    assert isinstance(label, Expression)
+    assert rendered(ui.button(label)).json("data-as-text") == [
+        "cond",
+        ["not", RUNNING_JSON],
+        ["lit", "Start"],
+        ["lit", "Stop"],
+    ]
+
+
+def test_cond_with_an_element_keeps_both_branches_in_templates() -> None:
+    outer = rendered(ui.cond(RUNNING, ui.text("on ", COUNTER), "off"))
+
+    assert outer.json("data-as-cond") == RUNNING_JSON
+    [when_true, when_false] = outer.children
+    assert isinstance(when_true, Node)
+    assert isinstance(when_false, Node)
+    assert [when_true.tag, when_false.tag] == ["template", "template"]
+    assert when_true.all("p")[0].json("data-as-text")[0] == "text"
+    assert when_false.children == ["off"]
+
+
+def test_cond_without_a_second_branch_shows_nothing_there() -> None:
+    outer = rendered(ui.cond(RUNNING, ui.text("on")))
+
+    assert ui.render(ui.cond(RUNNING, ui.text("on"))).endswith("<template></template></template>")
+    assert len(outer.children) == len(["when true", "when false"])
+
+
+def test_conds_nest() -> None:
+    nested = ui.cond(RUNNING, ui.cond(COUNTER > 1, ui.text("a"), ui.text("b")), ui.text("c"))
+
+    assert [node.text for node in rendered(nested).all("p")] == ["a", "b", "c"]
+
+
+def test_cond_refuses_a_condition_that_is_known_already() -> None:
+    condition: Any = RUNNING
+    message = refusal(TypeError, lambda: ui.cond(condition is None, "a", "b"))
+
+    assert "got False" in message
+    assert "write == and !=" in message
+
+
+def test_cond_refuses_a_branch_that_is_no_child() -> None:
+    assert "cond cannot contain" in refusal(TypeError, lambda: ui.cond(RUNNING, ["a"], "b"))  # type: ignore[call-overload]  # that it is refused is tested
+
+
+# ---- Handlers ----
+
+
+def events_of(element: ui.Element) -> Any:
+    return rendered(element).json("data-as-on")
+
+
+def test_a_click_names_the_handler_and_its_bound_arguments(handlers: Any) -> None:
+    prefix = handlers.get_full_name()
+
+    assert events_of(ui.button("a", on_click=handlers.toggle)) == {
+        "click": {"name": f"{prefix}.toggle", "args": [], "with_value": False}
+    }
+    assert events_of(ui.button("a", on_click=handlers.add(3))) == {
+        "click": {"name": f"{prefix}.add", "args": [3], "with_value": False}
+    }
+
+
+def test_a_change_sends_the_value_if_the_handler_takes_one_more(handlers: Any) -> None:
+    def with_value(handler: object) -> bool:
+        return events_of(ui.input(on_change=handler))["input"]["with_value"]
+
+    assert with_value(handlers.set_limit)
+    assert with_value(handlers.pick(7))
+    assert not with_value(handlers.pick(7, "x"))
+    assert not with_value(handlers.toggle)
+
+
+@pytest.mark.parametrize(
+    ("element", "dom_event"),
+    [
+        (ui.input, "input"),
+        (lambda **on: ui.el("textarea", **on), "input"),
+        (lambda **on: ui.el("input", type_="search", **on), "input"),
+        (ui.number_input, "change"),
+        (lambda **on: ui.el("input", type="checkbox", **on), "change"),
+        (lambda **on: ui.el("input", type="range", **on), "change"),
+        (lambda **on: ui.el("select", **on), "change"),
+    ],
+    ids=["input", "textarea", "search", "number", "checkbox", "range", "select"],
+)
+def test_text_is_sent_as_it_is_typed_and_all_else_when_it_is_settled(
+    element: Callable[..., ui.Element], dom_event: str, handlers: Any
+) -> None:
+    assert list(events_of(element(on_change=handlers.set_limit))) == [dom_event]
+
+
+def test_no_handler_is_no_event() -> None:
+    assert "data-as-on" not in rendered(ui.button("a", on_click=None)).attributes
+
+
+# ---- Pages ----
+
+
+def test_a_page_is_a_whole_document_without_anything_inline() -> None:
+    page = parse(
+        ui.render_page(
+            ui.text("<script>alert(1)</script>", style={"color": "red"}),
+            title="</title><script>",
+            language='x" onload="y',
+        )
+    )
+
+    assert page.all("html")[0].attributes == {"lang": 'x" onload="y'}
+    assert page.all("title")[0].text == "</title><script>"
+    assert [one.attributes for one in page.all("script")] == [
+        {"src": "/_actorstate/client.js", "defer": None}
+    ]
+    assert page.all("style") == []
+    assert {"rel": "stylesheet", "href": "/_actorstate/style.css"} in [
+        one.attributes for one in page.all("link")
+    ]
+    assert "width=device-width" in str([one.attributes for one in page.all("meta")])
+    assert page.all("main")[0].text.strip() == "<script>alert(1)</script>"
+
+
+def test_a_page_has_a_hidden_mark_and_room_for_toasts() -> None:
+    areas = {
+        one.attributes.get("id"): one for one in parse(ui.render_page("a", title="b")).all("div")
+    }
+
+    assert areas["as-mark"].attributes["role"] == "status"
+    assert "hidden" in areas["as-mark"].attributes
+    assert areas["as-toasts"].attributes["role"] == "alert"
+    assert areas["as-toasts"].children == []
