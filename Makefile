@@ -20,7 +20,7 @@ lint: $(VENV)/ready-dev
 
 types: $(VENV)/ready-dev
 	$(VENV)/bin/basedpyright
-	$(VENV)/bin/basedpyright --verifytypes actorstate --ignoreexternal
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" basedpyright --verifytypes actorstate --ignoreexternal
 
 check: $(VENV)/ready-dev
 	$(RUN) -m pytest

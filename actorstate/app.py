@@ -26,7 +26,7 @@ from actorstate.web.server import Site, serve
 
 Args = TypeVarTuple("Args")
 
-logger = logging.getLogger("actorstate")
+logger: Final = logging.getLogger("actorstate")
 
 _current: Final[ContextVar[App]] = ContextVar("actorstate.app")
 

@@ -29,7 +29,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast, final
+from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
 
 import attrs
 import outcome
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
-logger = logging.getLogger("actorstate.actors")
+logger: Final = logging.getLogger("actorstate.actors")
 
 # A mailbox that is never empty must not starve the rest of the process: after so many messages in
 # a row the actor lets others run. By count and not by clock, so that a schedule can be replayed.
@@ -383,13 +383,38 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
         """The actor's mailbox, for those who would rather wait for room than be refused."""
         return cast("Mailbox", self.actor_inbox)
 
+    @overload
+    def ask(
+        self, message: Any, *, block: Literal[False], timeout: float | None = None
+    ) -> TrioFuture[Any]: ...
+
+    @overload
+    def ask(
+        self, message: Any, *, block: Literal[True] = True, timeout: float | None = None
+    ) -> Any: ...
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - two of pykka's three overloads
+        """Send a message; with ``block=False`` give a future of the answer, to be awaited.
+
+        Args:
+            message: any object; better a frozen one.
+            block: whether to wait for the answer here, in a plain thread.
+            timeout: seconds to wait, if blocking.
+
+        Raises:
+            ActorDeadError: the actor has stopped. Without blocking, waiting raises it.
+            MailboxFullError: the mailbox has no room; the message was not sent.
+            RuntimeError: blocking in the trio thread.
+        """
+        return super().ask(message, block=block, timeout=timeout)
+
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - one signature for pykka's overloads
         """Ask the actor to stop after the messages before this one.
 
         Returns:
             True, or a future of it; False if the actor had stopped before.
         """
-        asked = cast("TrioFuture[object]", self.ask(_ActorStop(), block=False))
+        asked = self.ask(_ActorStop(), block=False)
         stopped = TrioFuture[bool]()
         asked.when_done(lambda: stopped.set(_was_alive(asked)))
         return stopped.get(timeout=timeout) if block else stopped
@@ -467,7 +492,7 @@ class TrioActor(pykka.Actor):
 
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
-        started = self.on_start()
+        started: object = self.on_start()
         if inspect.iscoroutine(started):
             await started
         while not self.actor_stopped.is_set():
@@ -511,6 +536,12 @@ class TrioActor(pykka.Actor):
         error = errors.exceptions[0] if len(errors.exceptions) == 1 else errors
         logger.error("%s failed and has stopped", self, exc_info=error)
         self.on_failure(type(error), error, error.__traceback__)
+
+    def on_start(self) -> Any:
+        """Run before the first message. May be async."""
+
+    def on_stop(self) -> Any:
+        """Run when the actor is told to stop, after the last message. May be async."""
 
     def on_ended(self) -> None:
         """Run last, however the actor ended: it takes no message any more. Must not raise."""

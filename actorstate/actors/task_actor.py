@@ -78,7 +78,7 @@ class TaskActor(TrioActor):
     def __str__(self) -> str:
         return f"background task {self._handler} of token {token_label(self._task.token)}"
 
-    async def on_start(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - the runtime awaits it
+    async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
         with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
             await self._run()

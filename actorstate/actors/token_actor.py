@@ -36,7 +36,7 @@ from actorstate.state.tree import Schema, StateTree, token_label
 from actorstate.state.turn import Commit, Turn, hold, release
 from actorstate.stores.base import Store
 
-logger = logging.getLogger("actorstate.actors")
+logger: Final = logging.getLogger("actorstate.actors")
 
 # How many page loads of one tab are remembered by the number of their last event.
 _REMEMBERED_INSTANCES: Final = 8
@@ -80,7 +80,7 @@ class TokenActor(TrioActor):
     def __str__(self) -> str:
         return f"token actor of {token_label(self._token)}"
 
-    async def on_start(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - the runtime awaits it
+    async def on_start(self) -> None:
         """Bring the state tree to life from its snapshot."""
         snapshot = await self._services.store.load(self._token)
         if snapshot is not None:

@@ -23,7 +23,7 @@ would not know which of its changes it may still undo.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import attrs
 import trio
@@ -90,7 +90,7 @@ class TurnBlock:
         """
         self._refuse_nesting()
         request = TurnRequest(holder=trio.lowlevel.current_task().name)
-        reply = cast("TrioFuture[TurnGrant]", self._ref.ask(request, block=False))
+        reply: TrioFuture[TurnGrant] = self._ref.ask(request, block=False)
         try:
             self._grant = await reply
         except trio.Cancelled:

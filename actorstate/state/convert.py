@@ -14,10 +14,25 @@ from typing import Any, Final, cast, get_args, get_origin
 
 import cattrs
 import msgspec
+from cattrs.errors import CattrsError
 from cattrs.preconf.json import make_converter as make_json_converter
 
 Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
 """A value as JSON carries it."""
+
+UNFIT: Final = (
+    cattrs.BaseValidationError,
+    CattrsError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+)
+"""What converting raises for a value that does not fit.
+
+cattrs' groups, its error for a literal, the ValueError of our own hooks, the TypeError of a union,
+and what unstructuring meets on an object of another shape.
+"""
 
 encode_json: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -66,7 +81,7 @@ def _is_untyped(declared: Any) -> bool:
 
 def _json_value_of(value: Any, declared: Any) -> Any:
     for kind in (list, dict):
-        if kind in (declared, get_origin(declared)) and type(value) is not kind:
+        if kind in (declared, get_origin(declared)) and not isinstance(value, kind):
             message = f"expected {kind.__name__}, got {value!r}"
             raise ValueError(message)
     return _json_value(value, declared)
@@ -117,10 +132,9 @@ def same_json(a: Any, b: Any) -> bool:
     """
     if a is b:
         return True
-    kind = type(a)
-    if kind is not type(b):
+    if type(a) is not type(b):
         return False
-    if kind is int or kind is str or kind is bool:
+    if isinstance(a, int | str):
         return a == b
     return encode_json(a) == encode_json(b)
 

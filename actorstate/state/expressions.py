@@ -82,7 +82,8 @@ class Expression(ABC):
 
     # By identity, because == and != answer with an expression. (Type checkers expect a bool of
     # them, hence the two ignores.)
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def __eq__(self, other: object) -> Expression:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _operation("==", self, other)

@@ -27,7 +27,7 @@ import attrs
 import cattrs
 
 from actorstate.exceptions import BadArgumentsError, StateDefinitionError
-from actorstate.state.convert import error_details, make_converter
+from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.vars import Var
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Handler:
         self.function: Final = function
         self.is_background: Final = is_background
         self._owner: type[State] | None = None
-        self.name = function.__name__
+        self.name: str = function.__name__
         functools.update_wrapper(self, function)
 
     def __set_name__(self, owner: type[State], name: str) -> None:
@@ -149,7 +149,7 @@ class Handler:
     def _structure_one(self, name: str, value: Any, where: str) -> Any:
         try:
             return self._structure_hooks[name](value)
-        except (cattrs.BaseValidationError, ValueError, TypeError) as error:
+        except UNFIT as error:
             message, culprit = error_details(error, where)[0]
             raise BadArgumentsError(message, culprit) from error
 
@@ -162,7 +162,10 @@ class Handler:
         try:
             _ = self._structure_hooks
         except (NameError, cattrs.StructureHandlerNotFoundError) as error:
-            message = f"{self}: cannot take arguments from a browser by its annotations: {error}"
+            message = (
+                f"{self} cannot take arguments from a browser by its annotations: {error} If no "
+                f"browser shall call it, start its name with _"
+            )
             raise StateDefinitionError(message) from error
 
 

@@ -71,10 +71,15 @@ class StateMeta(type):
     """
 
     def __getattr__(cls, name: str) -> Handler:
-        var = None
-        if name.startswith(_SETTER_PREFIX) and "_definition" in vars(cls):
-            all_vars = cast("type[State]", cls).definition().all_vars
-            var = all_vars.get(name.removeprefix(_SETTER_PREFIX))
+        if "_definition" not in vars(cls):  # the class is being made
+            raise AttributeError(name)
+        all_vars = cast("type[State]", cls).definition().all_vars
+        if name in all_vars:
+            message = (
+                f"{all_vars[name]} is a backend var: its name starts with _, and it stays here"
+            )
+            raise AttributeError(message)
+        var = all_vars.get(name.removeprefix(_SETTER_PREFIX))
         if var is None or var.is_backend:
             message = f"{cls.__name__} has no var or handler {name!r}"
             raise AttributeError(message)

@@ -96,7 +96,7 @@ class StateTree:
         self.schema: Final = schema
         self.token: Final = token
         self.door: Final = door
-        self.version = 0
+        self.version: int = 0
         self.turn: Turn | None = None
         self._states: dict[type[State], State] = {}
 

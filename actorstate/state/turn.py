@@ -41,10 +41,8 @@ if TYPE_CHECKING:
     from actorstate.state.vars import Var
 
 
-class TurnState(enum.Enum):
+class TurnState(enum.StrEnum):
     """Where a turn is in its life."""
-
-    __hash__ = object.__hash__  # by identity: an Enum's own hashes its name, in Python
 
     OPEN = "open"
     CHECKPOINTING = "checkpointing"
@@ -53,10 +51,8 @@ class TurnState(enum.Enum):
     ROLLED_BACK = "rolled back"
 
 
-class TurnStep(enum.Enum):
+class TurnStep(enum.StrEnum):
     """What moves a turn on."""
-
-    __hash__ = object.__hash__  # as above
 
     CHECKPOINT = "checkpoint"
     KEEP = "keep"
@@ -103,8 +99,8 @@ class Turn:
     __slots__ = ("_handed_over", "_state", "_undo", "holder", "tree")
 
     def __init__(self, tree: StateTree, holder: str) -> None:
-        self.tree = tree
-        self.holder = holder
+        self.tree: StateTree = tree
+        self.holder: str = holder
         self._state = TurnState.OPEN
         self._undo: _Undo = {}
         self._handed_over: _Undo = {}

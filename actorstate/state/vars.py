@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args, get_origin
 import cattrs
 
 from actorstate.exceptions import BadArgumentsError, SnapshotError, StateDefinitionError
-from actorstate.state.convert import Plain, error_details, make_converter, type_name
+from actorstate.state.convert import UNFIT, Plain, error_details, make_converter, type_name
 from actorstate.state.expressions import StateVar
 from actorstate.state.patch import pointer
 from actorstate.state.values import owned
@@ -29,10 +29,6 @@ _converter: Final = make_converter()
 # Types whose values are immutable, their own JSON form, and right when their class is right.
 # (float is not among them: NaN is a float that JSON cannot carry.)
 _EXACT: Final = frozenset({bool, int, str})
-
-# What converting raises for a value that does not fit: cattrs' groups, the ValueError of our own
-# hooks, the TypeError of a union, and what unstructuring meets on an object of another shape.
-_UNFIT: Final = (cattrs.BaseValidationError, ValueError, TypeError, AttributeError, KeyError)
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -76,7 +72,7 @@ class Var:
             )
             raise StateDefinitionError(message) from error
         try:
-            self.default = self.own(default)
+            self.default: Any = self.own(default)
         except TypeError as error:
             message = f"the default does not fit: {error}"
             raise StateDefinitionError(message) from error
@@ -99,8 +95,7 @@ class Var:
             # The value is not in this instance, so the var belongs to a parent's.
             return getattr(instance.get_substate(self.owner), self.name)
         if self.is_backend:
-            message = f"{self} is a backend var: its name starts with _, it never leaves the server"
-            raise AttributeError(message)
+            raise AttributeError(self.name)  # the metaclass says why
         return StateVar(self.owner.get_full_name(), self.name)
 
     def own(self, value: Any) -> Any:
@@ -116,7 +111,7 @@ class Var:
             raise TypeError(message)
         try:
             return owned(self._from_plain(self._to_plain(value), self.declared))
-        except _UNFIT as error:
+        except UNFIT as error:
             details = "; ".join(
                 f"{text} at {path}" for text, path in error_details(error, self.name)
             )
@@ -139,7 +134,7 @@ class Var:
         """
         try:
             return owned(self._from_plain(plain, self.declared))
-        except _UNFIT as error:
+        except UNFIT as error:
             message = (
                 f"{self}: the stored value is not a {type_name(self.declared)} "
                 f"({error_details(error, self.name)[0][0]}); the snapshot was left as it is"
@@ -155,7 +150,7 @@ class Var:
         value = self._read_text(sent) if isinstance(sent, str) else sent
         try:
             return self._from_plain(value, self.declared)
-        except _UNFIT as error:
+        except UNFIT as error:
             message, culprit = error_details(error, where)[0]
             raise BadArgumentsError(message, culprit) from error
 

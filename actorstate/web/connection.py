@@ -22,7 +22,7 @@ from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
 from actorstate.web.protocol import EventFrame, FrameError, Hello, decode, encode, to_event
 
-logger = logging.getLogger("actorstate.web")
+logger: Final = logging.getLogger("actorstate.web")
 
 GOING_AWAY: Final = 1001
 """The close code after which a client shall reconnect (RFC 6455, section 7.4.1)."""

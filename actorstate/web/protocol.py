@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any, Final, cast, final
 
 import attrs
-import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
 from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Welcome
-from actorstate.state.convert import error_details, make_converter
+from actorstate.state.convert import UNFIT, error_details, make_converter
 
 SUBPROTOCOL: Final = "actorstate.v1"
 """What a client has to propose in its WebSocket handshake."""
@@ -104,7 +103,7 @@ def decode(data: str | bytes) -> Hello | EventFrame:
 def _explain(fields: dict[str, Any], record: type[Hello | EventFrame]) -> Hello | EventFrame:
     try:
         return _exact.structure(fields, record)
-    except (cattrs.BaseValidationError, ValueError, TypeError) as error:
+    except UNFIT as error:
         text, where = error_details(error, "$")[0]
         raise FrameError(text, where) from error
 

@@ -22,7 +22,7 @@ from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
 from actorstate.web.http import Upgrade, header, serve_requests
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL
 
-logger = logging.getLogger("actorstate.web")
+logger: Final = logging.getLogger("actorstate.web")
 
 _HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
 _MOST_MESSAGE_CHARACTERS: Final = 1024 * 1024

@@ -1,0 +1,225 @@
+"""What the browser tests stand on: a server process, a cuttable line to it, and how to wait."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar, final
+
+from playwright.sync_api import Locator, Page
+
+ROOT: Final = Path(__file__).parent.parent
+DEMO: Final = ROOT / "examples" / "demo.py"
+
+PATIENCE: Final = 20.0  # seconds; generous, because it is waited for only by a test that fails
+_PAUSE_MS: Final = 20
+
+_ADDRESS: Final = re.compile(r"http://127\.0\.0\.1:[0-9]+")
+
+T = TypeVar("T")
+
+
+def eventually(page: Page, condition: Callable[[], T], patience: float = PATIENCE) -> T:
+    """Ask again and again until the answer is true, and give it."""
+    deadline = time.monotonic() + patience
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            message = f"still {answer!r} after {patience:g} s"
+            raise AssertionError(message)
+        page.wait_for_timeout(_PAUSE_MS)  # not time.sleep: the page's events come in meanwhile
+    return answer
+
+
+@final
+class Server:
+    """A server process, started as a user starts one: ``python -m actorstate run``.
+
+    Args:
+        target: what to serve.
+        logs: an existing folder for what it prints.
+        port: 0 for a free one.
+    """
+
+    def __init__(self, target: Path, logs: Path, port: int = 0) -> None:
+        self._stdout: Final = logs / "stdout"
+        self._stderr: Final = logs / "stderr"
+        command = [sys.executable, "-m", "actorstate", "run", str(target), "--port", str(port)]
+        # The address has to arrive although nobody asked for unbuffered output.
+        environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process: Final = subprocess.Popen(
+                command, stdout=stdout, stderr=stderr, cwd=ROOT, env=environment
+            )
+        try:
+            self.url: Final = self._read_address()
+        except BaseException:
+            self._kill()
+            raise
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        """What it has written to stderr."""
+        return self._stderr.read_text()
+
+    def stop(self, patience: float = PATIENCE) -> int:
+        """End it as Ctrl-C does, and give its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read_address(self) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if (found := _ADDRESS.search(self._stdout.read_text())) is not None:
+                return found.group()
+            time.sleep(_PAUSE_MS / 1000)
+        message = f"the server printed no address; it logged:\n{self.log}"
+        raise AssertionError(message)
+
+
+@final
+class Line:
+    """A TCP line to a server that can be cut and healed, while the server knows nothing of it.
+
+    Args:
+        port: of the server, on 127.0.0.1.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port: Final = port
+        self._sockets: Final[set[socket.socket]] = set()
+        self._lock: Final = threading.Lock()
+        self._is_cut = False
+        self._loses_answers = False
+        self._listener: Final = socket.create_server(("127.0.0.1", 0))
+        self.url: Final = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._spawn(self._accept)
+
+    def cut(self) -> None:
+        """End all connections, and every new one at once."""
+        with self._lock:
+            self._is_cut = True
+            for one in self._sockets:
+                _shut(one)
+
+    def lose_answers(self) -> None:
+        """Let nothing come back from the server, until the next `cut` and `heal`."""
+        self._loses_answers = True
+
+    def heal(self) -> None:
+        """Let new connections through."""
+        self._loses_answers = False
+        self._is_cut = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _shut(self._listener)  # closing alone would not wake the thread that accepts
+        self.cut()
+
+    @staticmethod
+    def _spawn(function: Callable[..., None], *args: Any) -> threading.Thread:
+        thread = threading.Thread(target=function, args=args, daemon=True)
+        thread.start()
+        return thread
+
+    def _accept(self) -> None:
+        with self._listener, suppress(OSError):
+            while True:
+                self._spawn(self._connect, self._listener.accept()[0])
+
+    def _connect(self, browser: socket.socket) -> None:
+        with browser, suppress(OSError), self._connect_server() as server:
+            with self._lock:
+                if self._is_cut:
+                    return
+                self._sockets.update({browser, server})
+            upwards = self._spawn(_pump, browser, server, lambda: False)
+            _pump(server, browser, lambda: self._loses_answers)
+            upwards.join()
+            with self._lock:
+                self._sockets.difference_update({browser, server})
+
+    def _connect_server(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._port))
+
+
+def _pump(source: socket.socket, sink: socket.socket, loses: Callable[[], bool]) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            if not loses():
+                sink.sendall(data)
+    # Either end is the end of both ways: the other pump must not wait for ever.
+    _shut(source)
+    _shut(sink)
+
+
+def _shut(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+
+
+def record(locator: Locator, shown: str = "node.textContent") -> Callable[[], list[str]]:
+    """Record what an element shows, now and at every change; give a way to read it.
+
+    So a test can ask what was seen for a moment, and does not have to come in that moment.
+
+    Args:
+        locator: the element.
+        shown: what is recorded, in JavaScript.
+    """
+    locator.evaluate(
+        f"""node => {{
+            const recorded = node.recorded = [{shown}];
+            const note = () => {{ if (recorded.at(-1) !== {shown}) recorded.push({shown}); }};
+            new MutationObserver(note).observe(
+                node, {{ attributes: true, childList: true, characterData: true, subtree: true }});
+        }}"""
+    )
+    return lambda: locator.evaluate("node => node.recorded")
+
+
+def record_touched(page: Page) -> Callable[[], list[str]]:
+    """Record the ids of all nodes that change from now on; give a way to read them.
+
+    A text node goes by the id of its element.
+    """
+    page.evaluate(
+        """() => {
+            window.touched = [];
+            const nameOf = ({ target }) => (target.id ?? target.parentNode.id) || target.nodeName;
+            new MutationObserver((records) => window.touched.push(...records.map(nameOf)))
+                .observe(document, {
+                    attributes: true, childList: true, characterData: true, subtree: true,
+                });
+        }"""
+    )
+    return lambda: page.evaluate("() => window.touched")

@@ -1,0 +1,50 @@
+"""A client of the token actor without a socket: what a browser does with what it is told."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import attrs
+import jsonpatch
+
+from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
+
+
+class Client:
+    """Keeps a copy of the public state, by applying patches with somebody else's RFC 6902."""
+
+    def __init__(self, instance: str = "page") -> None:
+        self.instance = instance
+        self.notices: list[Notice] = []
+        self.state: dict[str, Any] = {}
+        self.version = -1
+        self.ack = 0
+        self.failures: list[Failure] = []
+        self.closed = False
+
+    def send(self, notice: Notice) -> None:
+        self.notices.append(notice)
+        match notice:
+            case Welcome():
+                self.state = copy.deepcopy({name: dict(v) for name, v in notice.state.items()})
+                self.version, self.ack = notice.version, notice.ack
+            case Patch():
+                assert notice.version == self.version + 1, "a patch is missing"
+                self.version, self.ack = notice.version, notice.ack
+                self.state = jsonpatch.apply_patch(self.state, as_json(notice))
+            case Ack():
+                self.ack = notice.ack
+            case Failure():
+                self.failures.append(notice)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def patches(self) -> list[Patch]:
+        return [notice for notice in self.notices if isinstance(notice, Patch)]
+
+
+def as_json(patch: Patch) -> list[dict[str, Any]]:
+    return [attrs.asdict(operation) for operation in patch.ops]

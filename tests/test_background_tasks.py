@@ -1,0 +1,643 @@
+"""Background tasks and turns for others, in one trio program and virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from clients import Client
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actorstate import ActorDeadError, App, ImmutableStateError, State, background, current_app
+from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.actors.runtime import TrioActorRef
+from actorstate.actors.token_actor import TokenActor
+
+TOKEN = "tab"  # noqa: S105 - a name, to the library
+
+
+class Root(State, root=True):
+    pass
+
+
+class Counting(Root):
+    counter: int = 0
+    max_counter: int = 10
+    running: bool = False
+    log: list[str] = []
+    _n_tasks: int = 0
+
+    @background
+    async def count(self) -> None:
+        async with self:
+            if self._n_tasks > 0:
+                return
+            self._n_tasks += 1
+        while True:
+            async with self:
+                if self.counter >= self.max_counter:
+                    self.running = False
+                if not self.running:
+                    self._n_tasks -= 1
+                    return
+                self.counter += 1
+            await trio.sleep(0.5)
+
+    def toggle(self) -> Any:
+        self.running = not self.running
+        return Counting.count if self.running else None
+
+    def clear(self) -> None:
+        self.counter = 0
+
+    def write(self, text: str) -> None:
+        self.log = [*self.log, text]
+
+    @background
+    async def write_later(self, text: str) -> None:
+        async with self:
+            self.log = [*self.log, text]
+
+
+class Misusing(Root):
+    value: int = 0
+    outcome: str = ""
+
+    @background
+    async def write_outside(self) -> None:
+        try:
+            self.value = 1
+        except ImmutableStateError as error:
+            await self._record(error)
+
+    @background
+    async def enter_twice(self) -> None:
+        try:
+            async with self, self:
+                self.value = 1
+        except ImmutableStateError as error:
+            await self._record(error)
+
+    @background
+    async def call_directly(self) -> None:
+        try:
+            self.write_outside()
+        except RuntimeError as error:
+            await self._record(error)
+
+    async def enter_in_a_handler(self) -> None:
+        try:
+            async with self:
+                self.value = 1
+        except ImmutableStateError as error:
+            self.outcome = f"{type(error).__name__}: {error}"
+
+    async def modify_own_token(self) -> None:
+        try:
+            async with current_app().modify_state(self.get_token()):
+                self.value = 1
+        except ImmutableStateError as error:
+            self.outcome = f"{type(error).__name__}: {error}"
+
+    async def _record(self, error: BaseException) -> None:
+        async with self:
+            self.outcome = f"{type(error).__name__}: {error}"
+
+    @background
+    async def fail_in_the_block(self) -> None:
+        async with self:
+            self.value = 99
+            raise ValueError("in the block")
+
+    def fail(self) -> Any:
+        self.value = 99
+        raise ValueError("in the handler")
+
+    def return_nonsense(self) -> Any:
+        self.value = 99
+        return 3
+
+
+class Generating(Root):
+    steps: list[int] = []
+    heard: list[str] = []
+
+    def hear(self, what: str) -> None:
+        self.heard = [*self.heard, what]
+
+    def step(self) -> Any:
+        for number in (1, 2):
+            self.steps = [*self.steps, number]
+            yield Generating.hear(f"after {number}")  # pyright: ignore
+        self.steps = [*self.steps, 3]
+        return Generating.hear("at the end")  # pyright: ignore
+
+    async def step_async(self) -> AsyncIterator[Any]:
+        for number in (1, 2):
+            self.steps = [*self.steps, number]
+            yield
+            await trio.sleep(1)
+        self.steps = [*self.steps, 3]
+
+    def step_and_fail(self) -> Any:
+        self.steps = [1]
+        yield [Generating.hear("committed")]  # pyright: ignore
+        self.steps = [1, 2]
+        raise ValueError("after the first yield")
+
+    @background
+    async def step_in_background(self) -> AsyncIterator[Any]:
+        yield Generating.hear("outside")  # pyright: ignore
+        async with self:
+            self.steps = [1]
+            yield Generating.hear("inside")  # pyright: ignore
+            await trio.sleep(1)
+            self.steps = [1, 2]
+            yield
+            self.steps = [1, 2, 3]
+        await trio.sleep(1)
+        yield [Generating.hear("again"), Generating.hear("outside")]  # pyright: ignore
+
+    @background
+    async def step_in_background_and_fail(self) -> AsyncIterator[Any]:
+        async with self:
+            self.steps = [1]
+            yield
+            self.steps = [1, 2]
+            raise ValueError("after the first yield")
+
+    @background
+    async def return_an_event(self) -> Any:
+        return Generating.hear("returned")  # pyright: ignore
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[App]:
+    async with App(root=Root) as app:
+        yield app
+
+
+@pytest.fixture
+def ref(app: App) -> TrioActorRef[TokenActor]:
+    return app.directory.ref(TOKEN)
+
+
+@pytest.fixture
+def client(ref: TrioActorRef[TokenActor]) -> Client:
+    client = Client()
+    ref.tell(Attach(client))
+    return client
+
+
+async def fire(ref: TrioActorRef[TokenActor], handler: Any, *args: Any) -> None:
+    await ref.ask(Event(handler.full_name, list(args)), block=False)
+
+
+async def settle(app: App) -> None:
+    """Wait until no background task runs and nothing else happens."""
+    while app.background_tasks:
+        await next(iter(app.background_tasks)).wait()
+    await wait_all_tasks_blocked()
+
+
+# ---- the example of the reference ---------------------------------------------------------------
+
+
+async def test_the_counter_climbs_every_half_second_and_stops_at_its_limit(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, autojump_clock: MockClock
+) -> None:
+    await fire(ref, Counting.toggle)
+    started = trio.current_time()
+    await settle(app)
+    assert trio.current_time() - started == pytest.approx(5.0)
+    shown = client.state["root.counting"]
+    assert (shown["counter"], shown["running"]) == (10, False)
+    counters = [op.value for p in client.patches for op in p.ops if op.path.endswith("/counter")]
+    assert counters == list(range(1, 11))
+
+
+async def test_events_go_on_while_a_task_runs(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, autojump_clock: MockClock
+) -> None:
+    await fire(ref, Counting.toggle)
+    await trio.sleep(1.1)
+    await fire(ref, Counting.clear)
+    assert client.state["root.counting"]["counter"] == 0
+    await fire(ref, Counting.set_max_counter, "2")
+    await settle(app)
+    assert client.state["root.counting"]["counter"] == 2
+
+
+async def test_a_stopped_task_starts_again_and_a_second_one_exits_early(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, autojump_clock: MockClock
+) -> None:
+    await fire(ref, Counting.toggle)
+    await fire(ref, Counting.count)
+    await wait_all_tasks_blocked()
+    assert len(app.background_tasks) == 1
+    await fire(ref, Counting.toggle)
+    await settle(app)
+    assert client.state["root.counting"]["counter"] == 1
+    await fire(ref, Counting.toggle)
+    await settle(app)
+    assert client.state["root.counting"]["counter"] == 10
+
+
+async def test_many_instances_run_at_once_and_are_in_background_tasks_while_they_run(
+    app: App, ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    async with app.modify_state(TOKEN):
+        for number in range(5):
+            ref.tell(Event(Counting.write_later.full_name, [str(number)]))
+        ref.tell(Event(Counting.write.full_name, ["event"]))
+    await wait_all_tasks_blocked()
+    assert app.background_tasks == set()
+    log = client.state["root.counting"]["log"]
+    assert log[0] == "event"  # it was in the mailbox before the tasks could ask for a turn
+    assert sorted(log[1:]) == list("01234")
+
+
+async def test_a_task_is_described_by_its_handle(
+    app: App, ref: TrioActorRef[TokenActor], autojump_clock: MockClock
+) -> None:
+    async with app.modify_state(TOKEN):
+        ref.tell(Event(Counting.write_later.full_name, ["x"]))
+    async with app.modify_state(TOKEN):
+        [task] = app.background_tasks
+        assert (task.token, task.name, task.arguments) == (TOKEN, "Counting.write_later", ("x",))
+        assert task.started.tzinfo is not None
+        task.cancel()
+        await task.wait()
+        assert app.background_tasks == set()
+
+
+# ---- misuse -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("handler", "outcome"),
+    [
+        ("write_outside", "ImmutableStateError: Misusing.value was not changed"),
+        ("enter_twice", "ImmutableStateError: the turn is yours already"),
+        ("call_directly", "RuntimeError: Misusing.write_outside is a background task"),
+        ("enter_in_a_handler", "ImmutableStateError: the turn is yours already, as Misusing.enter"),
+        ("modify_own_token", "ImmutableStateError: the turn is yours already, as Misusing.modify"),
+    ],
+)
+async def test_misuse_is_refused_and_changes_nothing(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, handler: str, outcome: str
+) -> None:
+    await fire(ref, getattr(Misusing, handler))
+    await settle(app)
+    shown = client.state["root.misusing"]
+    assert shown["value"] == 0
+    assert shown["outcome"].startswith(outcome)
+
+
+async def test_a_task_that_raises_is_undone_and_logged_and_harms_nobody(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fire(ref, Misusing.fail_in_the_block)
+    await settle(app)
+    assert client.state["root.misusing"]["value"] == 0
+    assert "Misusing.fail_in_the_block of token tab" in caplog.text
+    assert "in the block" in caplog.text
+    await fire(ref, Counting.write, "fine")
+    assert client.state["root.counting"]["log"] == ["fine"]
+
+
+@pytest.mark.parametrize("handler", ["fail", "return_nonsense"])
+async def test_a_handler_that_raises_is_undone_and_the_client_learns_no_more_than_that(
+    ref: TrioActorRef[TokenActor],
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    handler: str,
+) -> None:
+    name = f"root.misusing.{handler}"
+    await ref.ask(Event(name, [], seq=1, instance="page"), block=False)
+    [failure] = client.failures
+    assert (failure.code, failure.seq, failure.message) == ("handler_failed", 1, f"{name} failed")
+    assert client.ack == 1
+    assert client.state["root.misusing"]["value"] == 0
+    assert client.patches == []
+    assert f"Misusing.{handler} failed for token tab" in caplog.text
+
+
+# ---- yield --------------------------------------------------------------------------------------
+
+
+async def test_yield_in_a_handler_commits_and_keeps_the_turn(
+    ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    ref.tell(Event(Generating.step.full_name))
+    ref.tell(Event(Generating.hear.full_name, ["from outside"]))
+    await wait_all_tasks_blocked()
+    steps = [op.value for p in client.patches for op in p.ops if op.path.endswith("/steps")]
+    assert steps == [[1], [1, 2], [1, 2, 3]]
+    assert client.state["root.generating"]["heard"] == [
+        "from outside", "after 1", "after 2", "at the end",
+    ]  # fmt: skip
+
+
+async def test_an_event_that_comes_between_two_yields_waits_for_the_end_of_the_turn(
+    ref: TrioActorRef[TokenActor], client: Client, autojump_clock: MockClock
+) -> None:
+    ref.tell(Event(Generating.step_async.full_name))
+    await trio.sleep(0.5)
+    assert client.state["root.generating"]["steps"] == [1]
+    await fire(ref, Generating.hear, "later")
+    assert trio.current_time() == pytest.approx(2.0)
+    assert [p.ops[0].path for p in client.patches][-1].endswith("/heard")
+
+
+async def test_what_was_yielded_before_a_failure_stays(
+    ref: TrioActorRef[TokenActor], client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fire(ref, Generating.step_and_fail)
+    await wait_all_tasks_blocked()
+    assert client.state["root.generating"] == {"steps": [1], "heard": ["committed"]}
+    assert "after the first yield" in caplog.text
+
+
+async def test_yield_inside_the_block_of_a_task_commits_and_keeps_the_turn(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, autojump_clock: MockClock
+) -> None:
+    await fire(ref, Generating.step_in_background)
+    await settle(app)
+    steps = [op.value for p in client.patches for op in p.ops if op.path.endswith("/steps")]
+    assert steps == [[1], [1, 2], [1, 2, 3]]
+    assert client.state["root.generating"]["heard"] == ["outside", "inside", "again", "outside"]
+    paths = [op.path.rpartition("/")[2] for p in client.patches for op in p.ops]
+    assert paths == ["heard", "steps", "steps", "steps", "heard", "heard", "heard"]
+
+
+async def test_what_a_task_yielded_inside_its_block_before_a_failure_stays(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fire(ref, Generating.step_in_background_and_fail)
+    await settle(app)
+    assert client.state["root.generating"]["steps"] == [1]
+
+
+async def test_a_task_may_return_an_event(
+    app: App, ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    await fire(ref, Generating.return_an_event)
+    await settle(app)
+    assert client.state["root.generating"]["heard"] == ["returned"]
+
+
+# ---- turns for others ---------------------------------------------------------------------------
+
+
+async def test_modify_state_gives_the_root_and_commits_at_the_end(app: App, client: Client) -> None:
+    async with app.modify_state(TOKEN) as state:
+        state.get_substate(["counting"]).counter = 5
+        assert client.patches == []
+    assert client.state["root.counting"]["counter"] == 5
+    with pytest.raises(ImmutableStateError):
+        state.get_substate(Counting).counter = 6
+
+
+async def test_a_block_that_raises_leaves_nothing_behind_and_passes_the_exception_on(
+    app: App, client: Client
+) -> None:
+    with pytest.raises(ValueError, match="on purpose"):
+        async with app.modify_state(TOKEN) as state:
+            state.get_substate(Counting).counter = 5
+            raise ValueError("on purpose")
+    assert state.get_substate(Counting).counter == 0
+    async with app.modify_state(TOKEN) as state:
+        assert state.get_substate(Counting).counter == 0
+    assert client.patches == []
+
+
+async def test_tasks_started_inside_the_block_may_write_until_it_ends(app: App) -> None:
+    failures: list[BaseException] = []
+    gate = trio.Event()
+
+    async def write_twice(state: State) -> None:
+        counting = state.get_substate(Counting)
+        counting.counter += 1
+        await gate.wait()
+        try:
+            counting.counter += 1
+        except ImmutableStateError as error:
+            failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        async with app.modify_state(TOKEN) as state:
+            nursery.start_soon(write_twice, state)
+            await wait_all_tasks_blocked()
+        gate.set()
+    assert len(failures) == 1
+    assert state.get_substate(Counting).counter == 1
+
+
+async def test_a_task_beside_the_holder_may_not_write(app: App) -> None:
+    async with app.modify_state(TOKEN) as state:
+        gate, done = trio.Event(), trio.Event()
+
+        async def write() -> None:
+            await gate.wait()
+            with pytest.raises(ImmutableStateError):
+                state.get_substate(Counting).counter = 1
+            done.set()
+
+    app.start_soon(write)
+    async with app.modify_state(TOKEN):
+        gate.set()
+        await done.wait()
+
+
+async def test_turns_of_two_tokens_are_held_at_once_and_do_not_mix(app: App) -> None:
+    async with app.modify_state("one") as one, app.modify_state("two") as two:
+        one.get_substate(Counting).counter = 1
+        two.get_substate(Counting).counter = 2
+    async with app.modify_state("one") as one:
+        assert one.get_substate(Counting).counter == 1
+        with pytest.raises(ImmutableStateError):
+            two.get_substate(Counting).counter = 3
+
+
+async def test_turns_are_granted_in_the_order_in_which_they_were_asked_for(app: App) -> None:
+    order: list[int] = []
+
+    async def take(number: int) -> None:
+        async with app.modify_state(TOKEN):
+            order.append(number)
+            await trio.lowlevel.checkpoint()
+
+    async with app.modify_state(TOKEN), trio.open_nursery() as nursery:
+        for number in range(5):
+            app.start_soon(take, number)
+            await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    await wait_all_tasks_blocked()
+    assert order == list(range(5))
+
+
+async def test_who_is_cancelled_while_waiting_for_its_turn_leaves_the_mailbox_moving(
+    app: App, client: Client
+) -> None:
+    async with trio.open_nursery() as waiting:
+        async with app.modify_state("other"):  # so that the nursery outlives no block of TOKEN
+            holder = trio.Event()
+            app.start_soon(_hold_until, app, holder)
+            await wait_all_tasks_blocked()
+            waiting.start_soon(_add, app, 10)
+            await wait_all_tasks_blocked()
+            app.start_soon(_add, app, 1)
+            await wait_all_tasks_blocked()
+            waiting.cancel_scope.cancel()
+    holder.set()
+    await wait_all_tasks_blocked()
+    assert client.state["root.counting"]["counter"] == 1
+
+
+async def _hold_until(app: App, event: trio.Event) -> None:
+    async with app.modify_state(TOKEN):
+        await event.wait()
+
+
+async def _add(app: App, amount: int) -> None:
+    async with app.modify_state(TOKEN) as state:
+        state.get_substate(Counting).counter += amount
+
+
+async def test_a_block_that_is_cancelled_leaves_nothing_behind(
+    app: App, client: Client, autojump_clock: MockClock
+) -> None:
+    with trio.move_on_after(1):
+        async with app.modify_state(TOKEN) as state:
+            state.get_substate(Counting).counter = 5
+            await trio.sleep_forever()
+    await _add(app, 1)
+    assert client.state["root.counting"]["counter"] == 1
+
+
+@pytest.mark.parametrize("checkpoints", range(8))
+async def test_a_cancellation_at_any_checkpoint_leaves_the_state_whole(
+    app: App, client: Client, checkpoints: int
+) -> None:
+    """Cancel a block after so many steps of the scheduler, wherever it is by then."""
+    entered, left = False, False
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+
+            async def cancel_later() -> None:
+                for _ in range(checkpoints):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            nursery.start_soon(cancel_later)
+            async with app.modify_state(TOKEN) as state:
+                entered = True
+                state.get_substate(Counting).counter = 5
+                await trio.lowlevel.checkpoint()
+                state.get_substate(Counting).counter = 6
+                left = True
+    await _add(app, 100)
+    counter = client.state["root.counting"]["counter"]
+    # Once the block has ended normally it is committed, whoever stops waiting for that.
+    assert counter == (106 if left else 100)
+    assert entered or not left
+
+
+async def test_a_block_can_be_used_once(app: App) -> None:
+    block = app.modify_state(TOKEN)
+    async with block:
+        pass
+    with pytest.raises(RuntimeError, match="used already"):
+        async with block:
+            pass
+
+
+async def test_leaving_the_app_undoes_open_turns_and_tells_their_holders() -> None:
+    entered, gate = trio.Event(), trio.Event()
+
+    async def hold(app: App) -> None:
+        with pytest.raises(ActorDeadError, match="ended before its block did"):
+            async with app.modify_state(TOKEN) as state:
+                state.get_substate(Counting).counter = 5
+                entered.set()
+                await gate.wait()
+                with pytest.raises(ImmutableStateError):
+                    state.get_substate(Counting).counter = 6
+                assert state.get_substate(Counting).counter == 0
+
+    async with trio.open_nursery() as nursery:
+        async with App(root=Root) as app:
+            app.directory.ref("other").tell(Event(Counting.toggle.full_name))
+            nursery.start_soon(hold, app)
+            await entered.wait()
+            assert len(app.background_tasks) == 1
+        assert app.background_tasks == set()
+        gate.set()
+
+
+async def test_who_waits_for_a_turn_when_the_app_is_left_is_told() -> None:
+    async def wait(app: App) -> None:
+        with pytest.raises(ActorDeadError):
+            async with app.modify_state(TOKEN):
+                pytest.fail("the turn was held by another")
+
+    async with trio.open_nursery() as nursery, App(root=Root) as app:
+        app.start_soon(_hold_until, app, trio.Event())
+        await wait_all_tasks_blocked()
+        nursery.start_soon(wait, app)
+        await wait_all_tasks_blocked()
+
+
+# ---- connections --------------------------------------------------------------------------------
+
+
+async def test_clients_see_every_turn_and_one_that_comes_later_starts_from_the_whole_state(
+    app: App, ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    await fire(ref, Counting.write, "one")
+    late = Client("another page")
+    ref.tell(Attach(late))
+    await fire(ref, Counting.write, "two")
+    assert late.state == client.state
+    ref.tell(Detach(late))
+    await fire(ref, Counting.write, "three")
+    assert late.state != client.state
+    assert client.version == 3
+
+
+async def test_an_event_that_comes_twice_is_done_once(
+    ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    event = Event(Counting.write.full_name, ["once"], seq=1, instance="page")
+    await ref.ask(event, block=False)
+    await ref.ask(event, block=False)
+    assert client.state["root.counting"]["log"] == ["once"]
+    again = Client("page")
+    ref.tell(Attach(again))
+    await ref.ask(event, block=False)
+    assert again.ack == 1
+    await ref.ask(Event(Counting.write.full_name, ["new page"], 1, "reloaded"), block=False)
+    assert client.state["root.counting"]["log"] == ["once", "new page"]
+
+
+async def test_failures_and_acknowledgements_go_to_the_page_that_sent_the_event(
+    ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    other = Client("other page")
+    ref.tell(Attach(other))
+    await ref.ask(Event("root.nothing", [], 1, "page"), block=False)
+    await ref.ask(Event(Counting.write.full_name, [1], 2, "page"), block=False)
+    assert [f.code for f in client.failures] == ["unknown_handler", "bad_arguments"]
+    assert client.failures[1].where == "$.args[0]"
+    assert (client.ack, other.ack, other.failures) == (2, 0, [])
+
+
+async def test_connections_are_closed_when_their_actor_stops(
+    ref: TrioActorRef[TokenActor], client: Client
+) -> None:
+    await ref.stop(block=False)
+    await wait_all_tasks_blocked()
+    assert client.closed

@@ -1,0 +1,745 @@
+"""What a person sees: a real browser on a real server process, both started as users do.
+
+Every page is watched: what the browser complains of (errors, warnings, violations of the
+Content-Security-Policy) fails the test, unless the test has taken the complaint as expected.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, final
+
+import pytest
+from browser import DEMO, PATIENCE, Line, Server, eventually, record, record_touched
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
+
+from actorstate.state.expressions import shown_text
+
+CHROMIUM_OPTIONS: Final = [
+    "--no-sandbox",  # root, as in a container, may not use it
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+# One module, not the session: Playwright's loop would run on under the tests that come after.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS
+        )
+        yield browser
+        browser.close()
+
+
+@final
+class Visitor:
+    """Opens pages, and hears what the browser complains of."""
+
+    def __init__(self, chromium: Browser) -> None:
+        self._chromium: Final = chromium
+        self._contexts: Final[list[BrowserContext]] = []
+        self.complaints: Final[list[str]] = []
+
+    def open(self, url: str, *, beside: Page | None = None) -> Page:
+        """Open a tab, in the window of another or in a browser profile of its own."""
+        page = (beside.context if beside is not None else self._new_context()).new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.goto(url)
+        eventually(page, lambda: is_connected(page))
+        return page
+
+    def expect_complaints(self, *words: str) -> None:
+        """Take the complaints so far as expected, if each has one of the words in it."""
+        for complaint in self.complaints:
+            assert any(word in complaint for word in words), complaint
+        self.complaints.clear()
+
+    def leave(self) -> None:
+        for context in self._contexts:
+            context.close()
+        assert self.complaints == []
+
+    def _new_context(self) -> BrowserContext:
+        self._contexts.append(self._chromium.new_context())
+        return self._contexts[-1]
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def visitor(chromium: Browser) -> Iterator[Visitor]:
+    visitor = Visitor(chromium)
+    yield visitor
+    visitor.leave()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(DEMO, tmp_path_factory.mktemp("demo")) as server:
+        yield server
+    assert_content(server)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "lab.py").write_text(LAB)
+    with Server(folder / "lab.py", folder) as server:
+        yield server
+    assert_content(server)
+
+
+def assert_content(server: Server) -> None:
+    """Check that a server ended well and had nothing to complain of."""
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
+    assert "ERROR" not in server.log
+
+
+def is_connected(page: Page) -> bool:
+    return page.evaluate("() => actorstate.connected")
+
+
+def state_of(page: Page) -> dict[str, dict[str, Any]]:
+    return page.evaluate("() => actorstate.state")
+
+
+def version_of(page: Page) -> int:
+    return page.evaluate("() => actorstate.version")
+
+
+def pending(page: Page) -> int:
+    """Count the events that the server has not acknowledged."""
+    return page.evaluate("() => actorstate.pending")
+
+
+def token_of(page: Page) -> str:
+    return page.evaluate("() => sessionStorage.getItem('actorstate.token')")
+
+
+def mark(page: Page) -> Locator:
+    return page.get_by_role("status")
+
+
+def toasts(page: Page) -> Locator:
+    return page.get_by_role("alert").locator("div")
+
+
+# ---- The demos ----------------------------------------------------------------------------------
+
+
+def counter(page: Page) -> Locator:
+    return page.get_by_role("heading")
+
+
+def limit(page: Page) -> Locator:
+    return page.get_by_label("Limit")
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def counts(texts: list[str]) -> list[int]:
+    return [int(text.partition(" / ")[0]) for text in texts]
+
+
+def count(page: Page) -> int:
+    return counts([counter(page).inner_text()])[0]
+
+
+def wait_for_ticks(page: Page, ticks: int = 3) -> None:
+    """Wait until a running counter has moved so often; for other tabs, this is a clock."""
+    wanted = count(page) + ticks
+    eventually(page, lambda: count(page) >= wanted)
+
+
+def set_limit(page: Page, value: str) -> None:
+    limit(page).fill(value)
+    limit(page).press("Enter")
+
+
+@pytest.fixture
+def page(visitor: Visitor, demo: Server) -> Page:
+    """A fresh tab on the first demo."""
+    page = visitor.open(demo.url)
+    expect(counter(page)).to_have_text("0 / 10")
+    return page
+
+
+@pytest.fixture
+def clock(visitor: Visitor, demo: Server) -> Page:
+    """A tab that counts, in a browser profile of its own."""
+    page = visitor.open(demo.url)
+    set_limit(page, "1000")
+    press(page, "Start")
+    return page
+
+
+def test_a_started_counter_climbs_step_by_step_to_its_limit(page: Page):
+    set_limit(page, "4")
+    expect(counter(page)).to_have_text("0 / 4")
+    read_counts = record(counter(page))
+    read_labels = record(page.get_by_role("button").first)
+
+    press(page, "Start")
+
+    eventually(page, lambda: read_labels() == ["Start", "Stop", "Start"])
+    assert counts(read_counts()) == [0, 1, 2, 3, 4]
+
+
+def test_the_limit_can_be_changed_while_the_counter_runs(page: Page):
+    set_limit(page, "1000")
+    press(page, "Start")
+    wait_for_ticks(page, 1)
+    new_limit = count(page) + 4
+
+    limit(page).fill(str(new_limit))
+    limit(page).press("Tab")
+
+    expect(counter(page)).to_have_text(f"{new_limit} / {new_limit}")
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+
+
+def test_what_was_typed_counts_before_the_click_that_follows(page: Page):
+    limit(page).fill("1")
+    press(page, "Start")
+
+    expect(counter(page)).to_have_text("1 / 1")
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+
+
+def test_a_stopped_counter_stays_where_it_is(page: Page, clock: Page):
+    press(page, "Start")
+    wait_for_ticks(page, 2)
+
+    press(page, "Stop")
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    eventually(page, lambda: pending(page) == 0)
+    stopped_at = counter(page).inner_text()
+    wait_for_ticks(clock)
+
+    expect(counter(page)).to_have_text(stopped_at)
+
+
+def test_a_reset_counter_goes_on_from_zero(page: Page):
+    read_counts = record(counter(page))
+    press(page, "Start")
+    wait_for_ticks(page, 2)
+
+    press(page, "Reset")
+    eventually(page, lambda: counts(read_counts())[1:].count(0) and count(page) >= 2)
+
+    seen = counts(read_counts())
+    reset = seen.index(0, 1)
+    assert seen == [*range(reset), *range(len(seen) - reset)]
+
+
+def test_a_reload_finds_the_state_and_the_task_where_they_are(page: Page):
+    set_limit(page, "50")
+    press(page, "Start")
+    wait_for_ticks(page, 2)
+    token, before = token_of(page), count(page)
+
+    page.reload()
+
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    assert counter(page).inner_text().endswith(" / 50")
+    expect(limit(page)).to_have_value("50")
+    assert count(page) >= before
+    wait_for_ticks(page, 2)
+    assert token_of(page) == token
+
+
+@pytest.mark.parametrize("place", ["the same window", "another profile"])
+def test_two_tabs_do_not_disturb_each_other(
+    clock: Page, visitor: Visitor, demo: Server, place: str
+):
+    other = visitor.open(demo.url, beside=clock if place == "the same window" else None)
+    set_limit(other, "3")
+    expect(counter(other)).to_have_text("0 / 3")
+    version = version_of(other)
+
+    wait_for_ticks(clock)
+
+    assert token_of(other) != token_of(clock)
+    expect(counter(other)).to_have_text("0 / 3")
+    assert version_of(other) == version
+    assert counter(clock).inner_text().endswith(" / 1000")
+
+
+def test_the_other_page_shows_fetched_text_while_the_counter_runs_on(page: Page):
+    press(page, "Start")
+    wait_for_ticks(page, 1)
+    page.get_by_role("link", name="Fetch").click()
+    expect(page.get_by_role("heading")).to_have_text("Fetch")
+
+    button = page.get_by_role("button")
+    read_button = record(button, "node.textContent + (node.disabled ? ' (disabled)' : '')")
+    button.click()
+    expect(page.get_by_text("Anything added dilutes everything else.")).to_be_visible()
+    expect(button).to_be_enabled()
+    assert read_button() == ["Fetch data", "Fetching… (disabled)", "Fetch data"]
+
+    page.go_back()
+    wait_for_ticks(page, 1)
+
+
+@pytest.mark.parametrize("text", ["ten", "", "2.5", "0x10", "1e3"])
+def test_text_that_is_no_number_is_refused_and_changes_nothing(
+    page: Page, visitor: Visitor, text: str
+):
+    # A number field gives such text away as nothing at all, so it is made a field for text.
+    limit(page).evaluate("node => { node.type = 'text'; }")
+    version = version_of(page)
+
+    set_limit(page, text)
+
+    expect(toasts(page)).to_have_count(1)
+    expect(toasts(page)).to_be_visible()
+    expect(counter(page)).to_have_text("0 / 10")
+    assert version_of(page) == version
+    expect(limit(page)).to_have_value(text)  # to be mended
+
+    set_limit(page, "11")
+    expect(counter(page)).to_have_text("0 / 11")
+    visitor.expect_complaints("bad_arguments")
+
+
+def test_a_refused_text_is_given_up_when_the_person_leaves_the_field(page: Page, visitor: Visitor):
+    set_limit(page, "")
+    expect(toasts(page)).to_be_visible()
+
+    limit(page).press("Tab")
+
+    expect(limit(page)).to_have_value("10")
+    toasts(page).click()
+    expect(toasts(page)).to_have_count(0)
+    visitor.expect_complaints("bad_arguments")
+
+
+def test_a_normal_run_leaves_nothing_to_complain_of(page: Page, visitor: Visitor):
+    press(page, "Start")
+    wait_for_ticks(page, 2)
+    page.get_by_role("link", name="Fetch").click()
+    expect(page.get_by_role("heading")).to_have_text("Fetch")
+
+    expect(mark(page)).to_be_hidden()
+    expect(toasts(page)).to_have_count(0)
+    visitor.expect_complaints()
+
+
+def test_a_violation_of_the_policy_would_be_heard(page: Page, visitor: Visitor):
+    page.evaluate("() => document.body.setAttribute('style', 'color: red')")
+
+    eventually(page, lambda: visitor.complaints)
+    visitor.expect_complaints("Content Security Policy")
+
+
+def test_every_answer_has_the_strict_policy(page: Page, demo: Server):
+    paths = ["/", "/fetch", "/healthz", "/_actorstate/client.js", "/nowhere"]
+    for path in paths:
+        answer = page.request.get(demo.url + path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_unknown_page_is_not_found_and_the_server_is_healthy(page: Page, demo: Server):
+    assert page.request.get(demo.url + "/nowhere").status == 404
+    assert page.request.get(demo.url + "/healthz").ok
+
+
+# ---- The line and the server --------------------------------------------------------------------
+
+
+def test_a_page_outlives_its_server_and_works_with_the_next(visitor: Visitor, tmp_path: Path):
+    with Server(DEMO, tmp_path) as first:
+        page = visitor.open(first.url)
+        set_limit(page, "7")
+        expect(counter(page)).to_have_text("0 / 7")
+        old_token = token_of(page)
+        expect(mark(page)).to_be_hidden()
+    expect(mark(page)).to_have_text("Reconnecting…")
+    expect(mark(page)).to_be_visible()
+    expect(counter(page)).to_have_text("0 / 7")
+
+    with Server(DEMO, tmp_path, port=first.port) as second:
+        expect(mark(page)).to_be_hidden()
+        expect(counter(page)).to_have_text("0 / 10")  # memory died with the first server
+        assert token_of(page) != old_token
+        set_limit(page, "2")
+        press(page, "Start")
+        expect(counter(page)).to_have_text("2 / 2")
+        page.close()
+    assert_content(second)
+    visitor.expect_complaints("WebSocket connection to")
+
+
+def test_control_c_ends_the_server_within_a_second(visitor: Visitor, tmp_path: Path):
+    with Server(DEMO, tmp_path) as server:
+        page = visitor.open(server.url)
+        press(page, "Start")
+        wait_for_ticks(page, 1)
+
+        asked = time.monotonic()
+        status = server.stop()
+        taken = time.monotonic() - asked
+
+    assert status == 0
+    assert taken < 1
+    assert_content(server)
+    expect(mark(page)).to_be_visible()
+    page.close()
+    visitor.expect_complaints("WebSocket connection to")
+
+
+def test_what_was_clicked_while_the_line_was_cut_is_done_once(visitor: Visitor, lab: Server):
+    with Line(lab.port) as line:
+        page = visitor.open(line.url)
+        press(page, "Add one")
+        expect(counter(page)).to_have_text("1")
+        line.cut()
+        expect(mark(page)).to_be_visible()
+
+        press(page, "Add one")
+        press(page, "Add one")
+        assert pending(page) == 2
+        line.heal()
+
+        expect(counter(page)).to_have_text("3")
+        expect(mark(page)).to_be_hidden()
+        press(page, "Add one")
+        expect(counter(page)).to_have_text("4")
+        assert pending(page) == 0
+    visitor.expect_complaints("WebSocket connection to")
+
+
+def test_an_event_whose_answer_was_lost_is_not_done_again(visitor: Visitor, lab: Server):
+    with Line(lab.port) as line:
+        page = visitor.open(line.url)
+        press(page, "Add one")
+        expect(counter(page)).to_have_text("1")
+        witness = visitor.open(lab.url)
+        witness.evaluate(
+            "token => sessionStorage.setItem('actorstate.token', token)", token_of(page)
+        )
+        witness.reload()
+        expect(counter(witness)).to_have_text("1")
+
+        line.lose_answers()
+        press(page, "Add one")
+        expect(counter(witness)).to_have_text("2")
+        assert pending(page) == 1
+        line.cut()
+        line.heal()
+
+        expect(counter(page)).to_have_text("2")
+        assert pending(page) == 0
+        press(page, "Add one")
+        expect(counter(page)).to_have_text("3")
+        expect(counter(witness)).to_have_text("3")
+        assert state_of(witness) == state_of(page)
+    visitor.expect_complaints("WebSocket connection to")
+
+
+def test_a_browser_that_was_offline_comes_back(page: Page, visitor: Visitor):
+    set_limit(page, "1000")
+    press(page, "Start")
+    page.context.set_offline(True)
+    expect(mark(page)).to_be_visible()
+    press(page, "Reset")
+
+    page.context.set_offline(False)
+    expect(mark(page)).to_be_hidden()
+    eventually(page, lambda: pending(page) == 0)
+    wait_for_ticks(page, 2)
+    visitor.expect_complaints("WebSocket connection to")
+
+
+# ---- The lab: what a page makes of its state ----------------------------------------------------
+
+HOSTILE: Final = '<img src=x onerror="hacked=1"><script>hacked=1</script>\'&amp;'
+
+VALUES: Final[list[dict[str, Any]]] = [
+    {"a": 7, "b": 2, "x": 0.5, "s": "abc", "flag": True, "items": [1, 2], "maybe": None},
+    {"a": -7, "b": 2, "x": -2.25, "s": "", "flag": False, "items": [], "maybe": 0},
+    {"a": 7, "b": -2, "x": 0.001, "s": "Zürich 🙂", "flag": True, "items": [2], "maybe": 7},
+    {"a": 0, "b": 0, "x": 0.1, "s": "\uff5e", "flag": False, "items": [1, 2, 3], "maybe": 1},
+    {"a": 10**15 + 7, "b": 3, "x": 12.5, "s": "<b>", "flag": True, "items": [0], "maybe": -1},
+]
+
+# What a page says, and what Python says. `s` is a State class to the page, its values to Python.
+EXPRESSIONS: Final[dict[str, Callable[[Any], object]]] = {
+    "s.a + s.b * 2": lambda s: s.a + s.b * 2,
+    "10 - s.a": lambda s: 10 - s.a,
+    "-s.a": lambda s: -s.a,
+    "s.a / s.b": lambda s: s.a / s.b,
+    "s.a // s.b": lambda s: s.a // s.b,
+    "s.a % s.b": lambda s: s.a % s.b,
+    "1 // s.x": lambda s: 1 // s.x,
+    "1 % s.x": lambda s: 1 % s.x,
+    "s.flag + 1": lambda s: s.flag + 1,
+    "s.s * 2": lambda s: s.s * 2,
+    "s.a == s.maybe": lambda s: s.a == s.maybe,
+    "s.flag == s.maybe": lambda s: s.flag == s.maybe,
+    "s.items != [1, 2]": lambda s: s.items != [1, 2],
+    "s.a < s.b": lambda s: s.a < s.b,
+    "s.items >= [1, 2]": lambda s: s.items >= [1, 2],
+    "s.s > '\\U0001f600'": lambda s: s.s > "\U0001f600",
+    "~s.flag": lambda s: not s.flag,
+    "~s.items": lambda s: not s.items,
+    "(s.a > 0) & (s.b > 0)": lambda s: s.a > 0 and s.b > 0,
+    "s.s & s.items": lambda s: s.s and s.items,
+    "s.s | s.maybe | 'nobody'": lambda s: s.s or s.maybe or "nobody",
+    "'Count: ' + s.a": lambda s: "Count: " + str(s.a),
+    "s.s + '/' + s.x": lambda s: s.s + "/" + shown_text(s.x),
+    "s.items + [9]": lambda s: [*s.items, 9],
+    "cond(s.flag, s.a, s.s)": lambda s: s.a if s.flag else s.s,
+    "cond(s.a % 2 == 0, 'even', 'odd')": lambda s: "even" if s.a % 2 == 0 else "odd",
+    "cond((s.maybe == None) | (s.b == 0), 'none', s.a / s.b)": lambda s: (
+        "none" if s.maybe is None or s.b == 0 else s.a / s.b
+    ),
+}
+
+LAB: Final = f"""
+import trio
+
+from actorstate import App, State, background
+from actorstate import button, cond, el, heading, input, link, number_input, text, vstack
+
+
+class Lab(State):
+    count: int = 0
+    flag: bool = False
+    typed: str = ""
+
+    def add_one(self):
+        self.count += 1
+
+    def toggle(self):
+        self.flag = not self.flag
+
+    @background
+    async def tick(self):
+        while True:
+            async with self:
+                self.count += 1
+            await trio.sleep(0.02)
+
+
+class Values(State):
+    a: int = 1
+    b: int = 1
+    x: float = 1.0
+    s: str = ""
+    flag: bool = False
+    items: list[int] = []
+    maybe: int | None = None
+
+    def assign(self, values: dict):
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
+counting = vstack(heading(Lab.count), button("Add one", on_click=Lab.add_one))
+
+s = Values
+expressions = vstack(
+    *(button(f"Values {{n}}", on_click=s.assign(values)) for n, values in enumerate({VALUES!r})),
+    *(text(one, class_name="value") for one in [{", ".join(EXPRESSIONS)}]),
+)
+
+choosing = vstack(
+    button("Toggle", on_click=Lab.toggle),
+    button("Add one", on_click=Lab.add_one),
+    cond(
+        Lab.flag,
+        vstack(
+            text("It is on: ", Lab.count, id="on"),
+            cond(Lab.count > 1, button("More", on_click=Lab.add_one, id="more"), text("few")),
+        ),
+        text("It is off", id="off"),
+    ),
+    text(Lab.count, id="count"),
+    text("No more than ", Lab.count, id="sentence"),
+    text("Bound to another var: ", Lab.flag, title=Lab.flag, id="flag"),
+    text("Bound to the sign: ", Lab.count >= 0, id="sign"),
+    text("Fixed", id="fixed"),
+    el("progress", value=Lab.count, max=10, id="progress"),
+    input(id="field", aria_label="Field"),
+)
+
+markup = vstack(
+    input(value=Lab.typed, on_change=Lab.set_typed, aria_label="Text"),
+    heading(Lab.typed),
+    text("Typed: ", Lab.typed, title=Lab.typed, id="typed"),
+    cond(Lab.typed, el("em", Lab.typed), "nothing"),
+    link("A link", href=Lab.typed),
+    text({HOSTILE!r}, id="fixed"),
+)
+
+ticking = vstack(
+    heading(Lab.count),
+    button("Tick", on_click=Lab.tick),
+    number_input(value=Lab.count, on_change=Lab.set_count, aria_label="Ticks"),
+)
+
+app = App()
+app.add_page(counting)
+app.add_page(ticking, "/ticking")
+app.add_page(expressions, "/expressions")
+app.add_page(choosing, "/choosing")
+app.add_page(markup, "/markup", title={HOSTILE!r})
+"""
+
+
+def shown(value: object) -> str:
+    """Give the text of a value by the rule of `actorstate.state.expressions`."""
+    if isinstance(value, list):
+        return json.dumps(value, separators=(",", ":"))
+    assert value is None or isinstance(value, bool | int | float | str)
+    return shown_text(value)
+
+
+@pytest.mark.parametrize("number", range(len(VALUES)))
+def test_expressions_show_what_python_computes(visitor: Visitor, lab: Server, number: int):
+    values = SimpleNamespace(**VALUES[number])
+    expected: dict[str, str] = {}
+    for expression, compute in EXPRESSIONS.items():
+        try:
+            expected[expression] = shown(compute(values))
+        except ZeroDivisionError:
+            expected[expression] = ""
+    page = visitor.open(lab.url + "/expressions")
+
+    press(page, f"Values {number}")
+    eventually(page, lambda: version_of(page) > 0)
+
+    texts = page.locator(".value").all_text_contents()
+    assert dict(zip(EXPRESSIONS, texts, strict=True)) == expected
+    visitor.expect_complaints("division by zero")
+
+
+def test_a_conditional_swaps_its_elements(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url + "/choosing")
+    on, off, more = (page.locator(f"#{name}") for name in ("on", "off", "more"))
+    expect(off).to_be_visible()
+    expect(on).to_have_count(0)
+
+    press(page, "Toggle")
+    expect(on).to_have_text("It is on: 0")
+    expect(off).to_have_count(0)
+    expect(page.get_by_text("few")).to_be_visible()
+
+    press(page, "Add one")
+    press(page, "Add one")
+    expect(on).to_have_text("It is on: 2")
+    expect(page.get_by_text("few")).to_have_count(0)
+    more.click()
+    expect(on).to_have_text("It is on: 3")
+
+    press(page, "Toggle")
+    expect(off).to_be_visible()
+    expect(on.or_(more)).to_have_count(0)
+
+
+def test_a_change_touches_only_the_nodes_that_are_bound_to_it(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url + "/choosing")
+    page.locator("#field").fill("half a sen")
+    read_touched = record_touched(page)
+
+    press(page, "Add one")
+    expect(page.locator("#count")).to_have_text("1")
+
+    assert sorted(read_touched()) == ["count", "progress", "sentence"]
+    expect(page.locator("#field")).to_have_value("half a sen")
+
+
+def test_a_field_is_left_alone_by_a_running_task_while_a_person_edits_it(
+    visitor: Visitor, lab: Server
+):
+    page = visitor.open(lab.url + "/ticking")
+    field, ticks = page.get_by_label("Ticks"), page.get_by_role("heading")
+    read_ticks = record(ticks)
+    page.get_by_text("Tick", exact=True).click()
+    eventually(page, lambda: len(read_ticks()) > 3)
+
+    field.fill("1000000")
+    so_far = len(read_ticks())
+    eventually(page, lambda: len(read_ticks()) > so_far + 5)
+    expect(field).to_have_value("1000000")
+
+    field.press("Enter")
+    eventually(page, lambda: int(read_ticks()[-1]) > 1000005)
+    seen = [int(text) for text in read_ticks()]
+    start = seen.index(1000000)
+    assert seen == [*range(start), *range(1000000, 1000000 + len(seen) - start)]
+    # Once the server has it, the field follows the state again.
+    eventually(page, lambda: int(field.input_value()) > 1000000)
+
+
+def test_text_typed_into_the_middle_stays_in_the_middle(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url + "/markup")
+    field = page.get_by_label("Text")
+    field.press_sequentially("a sentence, quickly")
+    field.press("Home")
+    field.press("ArrowRight")
+    field.press_sequentially(" whole")
+
+    expect(page.get_by_role("heading")).to_have_text("a whole sentence, quickly")
+    eventually(page, lambda: pending(page) == 0)
+    expect(field).to_have_value("a whole sentence, quickly")
+    assert field.evaluate("node => node.selectionStart") == len("a whole")
+
+
+def test_text_from_the_state_is_never_markup(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url + "/markup")
+
+    page.get_by_label("Text").fill(HOSTILE)
+
+    expect(page.get_by_role("heading")).to_have_text(HOSTILE)
+    expect(page.locator("#typed")).to_have_text(f"Typed: {HOSTILE}")
+    expect(page.locator("#typed")).to_have_attribute("title", HOSTILE)
+    expect(page.locator("em")).to_have_text(HOSTILE)
+    expect(page.locator("#fixed")).to_have_text(HOSTILE)
+    expect(page).to_have_title(HOSTILE)
+    expect(page.locator("img, main script")).to_have_count(0)
+    assert page.evaluate("() => typeof hacked") == "undefined"
+
+
+def test_a_link_from_the_state_runs_no_script(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url + "/markup")
+    target = page.get_by_text("A link")
+
+    page.get_by_label("Text").fill("/choosing")
+    expect(target).to_have_attribute("href", "/choosing")
+    page.get_by_label("Text").fill(" java\tscript:hacked=1")
+    expect(page.get_by_role("heading")).to_contain_text("script:hacked=1")
+
+    expect(target).not_to_have_attribute("href", "/choosing")
+    assert target.get_attribute("href") is None
+    visitor.expect_complaints("a URL was refused for href")

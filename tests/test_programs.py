@@ -1,0 +1,63 @@
+"""Laws of turns under random interleavings of events, background tasks and others."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+from hypothesis import example, given, settings
+from programs import SECRET, Block, Outcome, Program, Script, Step, play, programs
+from trio.testing import MockClock
+
+from actorstate.actors.messages import Failure, Welcome
+
+LONG = 10_000  # seconds of virtual time: more than any program takes
+
+
+def run(program: Program) -> Outcome:
+    async def main() -> Outcome:
+        with trio.fail_after(LONG):
+            return await play(program)
+
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)  # programs fail on purpose, often
+
+
+@settings(max_examples=10 * settings().max_examples)
+@given(programs())
+@example(
+    # A yield in the block of a task that is cancelled at that very moment.
+    Program((Script("task", 0, (Block(0, (Step("apply", 1), Step("yield"))),), 0),), ())
+)
+def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
+    program: Program,
+) -> None:
+    outcome = run(program)
+    # A stretch that ended is in the history once; one that raised or was cancelled is not.
+    assert sorted(outcome.history) == sorted(outcome.world.ended)
+    # What all of them did together is what they do one after the other, in that order.
+    assert outcome.value == outcome.world.replay(outcome.history)
+    # Each is one version, and nothing else is.
+    assert outcome.version == len(outcome.history)
+    for client in outcome.clients:
+        assert client.state == outcome.public
+        assert client.version == outcome.version
+    for client in outcome.clients + outcome.left:
+        assert str(SECRET) not in repr(client.notices)
+        assert "_secret" not in repr(client.notices)
+        assert sum(isinstance(notice, Welcome) for notice in client.notices) == 1
+    # Every event is acknowledged; those that raised are reported, to their sender alone.
+    page, *others = outcome.clients
+    assert page.ack == outcome.events
+    raising = sum(_raises(script) for script in program.scripts if script.kind == "event")
+    assert [failure.code for failure in page.failures] == ["handler_failed"] * raising
+    assert not any(isinstance(n, Failure) for client in others for n in client.notices)
+
+
+def _raises(script: Script) -> bool:
+    return any(step.kind == "raise" for block in script.blocks for step in block.steps)

@@ -1,0 +1,555 @@
+"""What a class body becomes, and what instances allow."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import pickle
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from actorstate import ImmutableStateError, State, StateDefinitionError, background, event
+from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
+from actorstate.state.handlers import Invocation, as_invocation, as_invocations
+from actorstate.state.tree import Schema, StateTree
+from actorstate.state.turn import hold, release
+from actorstate.state.values import DICT_MUTATORS, LIST_MUTATORS, SET_MUTATORS, owned
+
+
+@dataclass
+class Point:
+    x: int
+    label: str = ""
+
+
+class Root(State, root=True):
+    shared: str = "of the root"
+
+
+class Shapes(Root):
+    LIMIT: ClassVar[int] = 3
+    count: int = 0
+    ratio: float = 0.5
+    name: str = ""
+    flag: bool = False
+    maybe: int | None = None
+    mode: Literal["slow", "fast"] = "slow"
+    numbers: list[int] = [1, 2]
+    table: dict[str, list[int]] = {}
+    chosen: set[int] = set()
+    point: Point = Point(0)
+    anything: dict[str, Any] = {}
+    _secret: int = 7
+
+    def add(self, amount: int, times: int = 1) -> None:
+        self.count += amount * times
+
+    @event
+    def rename(self, name: str) -> None:
+        self.name = name
+
+    def move(self, to: Point) -> None:
+        self.point = to
+
+    def _helper(self) -> int:
+        return self._secret
+
+    @property
+    def doubled(self) -> int:
+        return self.count * 2
+
+    @background
+    async def climb(self, step: int) -> None: ...
+
+
+class Inner(Shapes):
+    depth: int = 1
+
+
+class NoDoor:
+    """A tree under test has no actor, so nobody comes through its door."""
+
+    def enter(self, state: Any) -> Any:
+        raise AssertionError
+
+    def leave(self, error: BaseException | None) -> Any:
+        raise AssertionError
+
+
+def make_tree() -> StateTree:
+    return StateTree(Schema.of(Root), "token", NoDoor())
+
+
+# ---- definitions --------------------------------------------------------------------------------
+
+
+def test_full_names_are_the_path_from_the_root_in_snake_case() -> None:
+    assert Root.get_full_name() == "root"
+    assert Shapes.get_full_name() == "root.shapes"
+    assert Inner.get_full_name() == "root.shapes.inner"
+
+
+def test_the_default_root_is_state() -> None:
+    class OfTheDefaultRoot(State):
+        pass
+
+    assert OfTheDefaultRoot.get_full_name() == "state.of_the_default_root"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"x": 3}, "Broken.x has no type; write `x: int = 3`"),
+        ({"_x": 3}, "Broken._x has no type"),
+        ({"__annotations__": {"x": int}}, "Broken.x has no default.*`x: int = ...`"),
+        ({"__annotations__": {"x": "Nowhere"}, "x": 1}, "Broken.*'Nowhere'.*top level"),
+        ({"__annotations__": {"x": object}, "x": object()}, "Broken.x"),
+        ({"__annotations__": {"x": complex}, "x": 1j}, "Broken.x: type complex has no JSON form"),
+        ({"__annotations__": {"x": list[complex]}, "x": []}, r"list\[complex\].*complex is not"),
+        ({"__annotations__": {"x": int}, "x": "3"}, "default.*Broken.x takes int, got '3'"),
+        ({"__annotations__": {"get_token": int}, "get_token": 1}, "a name of State itself"),
+        ({"__annotations__": {"shared": int}, "shared": 1}, "Root.shared is declared already"),
+        ({"shared": lambda self: None}, "Root.shared is declared already"),
+        ({"__init__": lambda self: None}, "no constructor; give its vars defaults"),
+        ({"many": lambda self, *args: None}, r"Broken.many: the parameter '\*args'"),
+        ({"options": lambda self, **kw: None}, r"parameter '\*\*kw'.*start the method's name"),
+    ],
+)
+def test_a_mistake_in_a_class_fails_at_import_and_says_what_to_write(
+    body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StateDefinitionError, match=message):
+        type(State)("Broken", (Root,), body)
+
+
+def test_an_event_must_not_be_private() -> None:
+    with pytest.raises(StateDefinitionError, match="Broken._hidden is private"):
+
+        class Broken(Root):
+            @event
+            def _hidden(self) -> None: ...
+
+
+def test_two_states_of_one_name_are_refused() -> None:
+    def define() -> type[State]:
+        class Shapes(Root):
+            pass
+
+        return Shapes
+
+    with pytest.raises(StateDefinitionError, match="would both be the state 'root.shapes'"):
+        define()
+
+
+def test_defining_a_class_again_replaces_it_as_a_reload_does() -> None:
+    def define() -> type[State]:
+        class Again(Root):
+            pass
+
+        return Again
+
+    first, second = define(), define()
+    assert first is not second
+    assert Schema.of(Root).states["root.again"] is second
+    del first, second
+    gc.collect()
+    assert "root.again" not in Schema.of(Root).states
+
+
+def test_a_state_has_one_parent() -> None:
+    with pytest.raises(StateDefinitionError, match="2 State classes as bases; it takes one"):
+
+        class Broken(Shapes, State):
+            pass
+
+
+def test_a_background_task_must_be_async() -> None:
+    with pytest.raises(TypeError, match=r"async def.*for .*not_async"):
+
+        @background
+        def not_async(self: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="needs an async function"):
+        background(3)  # pyright: ignore[reportArgumentType] - the point of the test
+
+
+def test_event_goes_on_methods_only() -> None:
+    with pytest.raises(TypeError, match="@event goes on a method"):
+        event(3)  # pyright: ignore[reportArgumentType] - the point of the test
+
+
+def test_annotations_of_handlers_are_resolved_when_the_app_starts() -> None:
+    class Late(Root):
+        def take(self, it: Nowhere) -> None: ...  # noqa: F821 # pyright: ignore
+
+    with pytest.raises(StateDefinitionError, match=r"Late.take cannot .*Nowhere"):
+        Schema.of(Root)
+    del Late
+    gc.collect()
+
+
+def test_states_cannot_be_created_by_hand() -> None:
+    with pytest.raises(TypeError, match="Shapes cannot be created.*app.modify_state"):
+        Shapes()
+
+
+def test_a_var_cannot_be_changed_on_the_class() -> None:
+    with pytest.raises(ImmutableStateError, match="Shapes.count on the class"):
+        Shapes.count = 3
+
+
+def test_a_backend_var_has_no_expression() -> None:
+    with pytest.raises(AttributeError, match="Shapes._secret is a backend var"):
+        _ = Shapes._secret
+
+
+def test_class_constants_and_properties_stay_what_they_are() -> None:
+    assert Shapes.LIMIT == 3
+    assert make_tree().state(Shapes).doubled == 0
+
+
+# ---- handlers -----------------------------------------------------------------------------------
+
+
+def handler_names() -> set[str]:
+    return {f"{n}.{h}" for n, c in Schema.of(Root).states.items() for h in c.definition().handlers}
+
+
+def test_public_methods_are_handlers_and_nothing_else_is() -> None:
+    assert {n for n in handler_names() if "set_" not in n} >= {
+        "root.shapes.add", "root.shapes.rename", "root.shapes.move", "root.shapes.climb",
+    }  # fmt: skip
+    for name in (
+        "_helper", "__init__", "doubled", "LIMIT", "get_token", "count", "set__secret",
+        "mro", "definition", "",
+    ):  # fmt: skip
+        with pytest.raises(UnknownHandlerError, match="no handler"):
+            Schema.of(Root).handler(f"root.shapes.{name}")
+
+
+def test_a_setter_is_reachable_only_once_the_program_has_named_it() -> None:
+    class Offered(Root):
+        limit: int = 1
+        other: int = 1
+
+    schema = Schema.of(Root)
+    with pytest.raises(UnknownHandlerError):
+        schema.handler("root.offered.set_limit")
+    help_reads = [getattr(Offered, name) for name in dir(Offered) if name != "_definition"]
+    assert help_reads
+    with pytest.raises(UnknownHandlerError):
+        schema.handler("root.offered.set_limit")
+    named = Offered.set_limit
+    assert schema.handler("root.offered.set_limit") is named
+    assert Offered.set_limit is named
+    with pytest.raises(UnknownHandlerError):
+        schema.handler("root.offered.set_other")
+
+
+def test_a_setter_named_through_a_substate_belongs_to_the_parent() -> None:
+    assert Inner.set_ratio is Shapes.set_ratio
+    assert Inner.set_ratio.full_name == "root.shapes.set_ratio"
+
+
+def test_there_is_no_setter_for_a_backend_var_or_for_what_is_no_var() -> None:
+    for name in ("set__secret", "set_secret", "set_nothing", "nothing"):
+        with pytest.raises(AttributeError, match=f"Shapes has no var or handler '{name}'"):
+            getattr(Shapes, name)
+
+
+@pytest.mark.parametrize(
+    ("var", "sent", "value"),
+    [
+        ("count", "5", 5),
+        ("count", " -12 ", -12),
+        ("count", 5, 5),
+        ("ratio", "2.5", 2.5),
+        ("ratio", "1e3", 1000.0),
+        ("ratio", ".5", 0.5),
+        ("ratio", 3, 3.0),
+        ("maybe", "", None),
+        ("maybe", None, None),
+        ("maybe", "4", 4),
+        ("name", " as typed ", " as typed "),
+        ("name", "5", "5"),
+        ("flag", True, True),
+        ("mode", "fast", "fast"),
+        ("numbers", [3], [3]),
+    ],
+)
+def test_a_setter_takes_what_an_input_element_sends(var: str, sent: Any, value: Any) -> None:
+    [taken] = getattr(Shapes, f"set_{var}").structure([sent])
+    assert taken == value
+    assert type(taken) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("var", "sent"),
+    [
+        ("count", "5x"), ("count", ""), ("count", "1.5"), ("count", "1_000"), ("count", "٣"),
+        ("count", 1.5), ("count", None), ("count", True), ("count", "9" * 500), ("count", [5]),
+        ("ratio", "nan"), ("ratio", "inf"), ("ratio", "1e999"), ("ratio", "five"),
+        ("name", 5), ("name", None), ("flag", "false"), ("flag", 0), ("mode", "medium"),
+        ("maybe", "x"), ("numbers", ["3"]), ("numbers", "3"),
+    ],
+)  # fmt: skip
+def test_a_setter_refuses_what_is_no_value_of_the_var(var: str, sent: Any) -> None:
+    with pytest.raises(BadArgumentsError) as caught:
+        getattr(Shapes, f"set_{var}").structure([sent])
+    assert caught.value.where.startswith("$.args[0]")
+
+
+def test_arguments_are_taken_by_position_and_by_name_with_defaults() -> None:
+    add = Shapes.definition().handlers["add"]
+    assert add.structure([2]) == (2, 1)
+    assert add.structure([2, 3]) == (2, 3)
+    assert add.structure({"times": 3, "amount": 2}) == (2, 3)
+    assert Shapes.definition().handlers["move"].structure([{"x": 1}]) == (Point(1),)
+
+
+@pytest.mark.parametrize(
+    ("handler", "args", "where", "message"),
+    [
+        ("add", [], "$.args", "missing a required argument: 'amount'"),
+        ("add", [1, 2, 3], "$.args", "too many positional"),
+        ("add", {"amount": 1, "more": 2}, "$.args", "unexpected keyword argument 'more'"),
+        ("add", {"amount": 1, "times": "2"}, "$.args.times", "expected int, got '2'"),
+        ("add", ["2"], "$.args[0]", "expected int, got '2'"),
+        ("add", [1.0], "$.args[0]", "expected int, got 1.0"),
+        ("add", [True], "$.args[0]", "expected int, got True"),
+        ("add", [1, None], "$.args[1]", "expected int, got None"),
+        ("add", "12", "$.args", "expected a list"),
+        ("add", None, "$.args", "expected a list"),
+        ("move", [{"x": "1"}], "$.args[0].x", "expected int, got '1'"),
+        ("move", [{"x": 1, "z": 1}], "$.args[0]", "unknown names: z"),
+        ("move", [{}], "$.args[0].x", "missing"),
+    ],
+)
+def test_arguments_that_do_not_fit_name_the_culprit(
+    handler: str, args: Any, where: str, message: str
+) -> None:
+    with pytest.raises(BadArgumentsError, match=message) as caught:
+        Shapes.definition().handlers[handler].structure(args)
+    assert caught.value.where == where
+
+
+def test_calling_a_handler_on_the_class_binds_arguments() -> None:
+    invocation = as_invocation(Shapes.add(3, times=2))  # pyright: ignore
+    assert (invocation.name, invocation.args) == ("root.shapes.add", (3, 2))
+    assert as_invocation(Shapes.add).takes_more
+    assert as_invocation(Shapes.add(3)).takes_more  # pyright: ignore
+    assert not as_invocation(Shapes.add(3, 4)).takes_more  # pyright: ignore
+
+
+def test_binding_arguments_that_the_handler_does_not_take_fails_at_once() -> None:
+    with pytest.raises(TypeError, match="too many"):
+        Shapes.add(1, 2, 3)  # pyright: ignore
+    with pytest.raises(TypeError, match="no value for a parameter before 'times'"):
+        Shapes.add(times=2)  # pyright: ignore
+
+
+def test_what_a_handler_returns_is_read_as_events_to_queue() -> None:
+    add, climb = as_invocation(Shapes.add(1)), as_invocation(Shapes.climb(2))  # pyright: ignore
+    assert as_invocations(None) == ()
+    assert as_invocations(add) == (add,)
+    assert as_invocations([add, climb]) == (add, climb)
+    for wrong in (3, "add", [3], Shapes, lambda: None):
+        with pytest.raises(TypeError, match="expected a handler such as MyState.toggle"):
+            as_invocations(wrong)
+    with pytest.raises(TypeError, match="missing a required argument"):
+        as_invocations(Shapes.add)
+
+
+def test_a_handler_named_through_self_is_refused_with_advice() -> None:
+    shapes = make_tree().state(Shapes)
+    with pytest.raises(TypeError, match="through its class"):
+        as_invocations(shapes.add)
+    with pytest.raises(TypeError, match="through its class"):
+        as_invocations(shapes.climb)
+
+
+def test_background_tasks_may_not_be_called_directly() -> None:
+    shapes = make_tree().state(Shapes)
+    with pytest.raises(RuntimeError, match="`return Shapes.climb` or `yield Shapes.climb`"):
+        _ = shapes.climb(1)
+
+
+def test_plain_handlers_may_be_called_inside_a_turn() -> None:
+    tree = make_tree()
+    shapes = tree.state(Shapes)
+    with pytest.raises(ImmutableStateError):
+        shapes.add(1)
+    turn = tree.open_turn("test")
+    hold(turn)
+    shapes.add(2, 3)
+    release(turn)
+    assert shapes.count == 6
+
+
+def test_invocations_are_frozen() -> None:
+    invocation = Shapes.add(1)  # pyright: ignore
+    assert isinstance(invocation, Invocation)
+    with pytest.raises(AttributeError):
+        invocation.args = ()  # pyright: ignore
+
+
+# ---- instances ----------------------------------------------------------------------------------
+
+
+def test_every_tree_gets_its_own_copy_of_a_default() -> None:
+    one, two = make_tree().state(Shapes), make_tree().state(Shapes)
+    assert one.point == two.point == Point(0)
+    assert one.point is not two.point
+    assert one.numbers == two.numbers == [1, 2]
+    one.point.x = 99
+    assert make_tree().state(Shapes).point == Point(0)
+    assert make_tree().public()["root.shapes"]["point"] == {"x": 0, "label": ""}
+
+
+def test_a_substate_sees_and_writes_its_parents_vars() -> None:
+    tree = make_tree()
+    inner = tree.state(Inner)
+    assert (inner.count, inner.shared, inner._secret) == (0, "of the root", 7)
+    turn = tree.open_turn("test")
+    hold(turn)
+    inner.count = 5
+    inner.depth = 2
+    release(turn)
+    assert tree.state(Shapes).count == 5
+    assert vars(inner).get("count") is None
+    commit = turn.commit()
+    assert commit is not None
+    assert set(commit.changes) == {"root.shapes", "root.shapes.inner"}
+
+
+def test_get_substate_goes_down_by_names_or_anywhere_by_class() -> None:
+    tree = make_tree()
+    for path in (["shapes"], ["root", "shapes"], Shapes.get_full_name().split(".")):
+        assert tree.root.get_substate(path) is tree.state(Shapes)
+    assert tree.state(Shapes).get_substate(["inner"]) is tree.state(Inner)
+    assert tree.state(Inner).get_substate(Root) is tree.root
+    assert tree.root.get_token() == "token"
+
+
+def test_get_substate_of_a_wrong_path_says_what_there_is() -> None:
+    tree = make_tree()
+    with pytest.raises(LookupError, match=r"root has no substate 'circles' \(it has: .*shapes"):
+        tree.root.get_substate(["circles"])
+    with pytest.raises(TypeError, match="split it at the dots"):
+        tree.root.get_substate("root.shapes")
+
+    class Elsewhere(State, root=True):
+        pass
+
+    with pytest.raises(LookupError, match="Elsewhere is not a state under Root"):
+        tree.root.get_substate(Elsewhere)
+
+
+def test_an_unknown_attribute_cannot_be_set() -> None:
+    with pytest.raises(AttributeError, match="Shapes has no var 'cuont'; declare it"):
+        make_tree().state(Shapes).cuont = 3  # pyright: ignore
+
+
+def test_nothing_changes_outside_a_turn() -> None:
+    shapes = make_tree().state(Shapes)
+    with pytest.raises(ImmutableStateError, match="Shapes.count was not changed.*async with self"):
+        shapes.count = 1
+    with pytest.raises(ImmutableStateError, match="cannot be deleted"):
+        del shapes.count
+    assert shapes.count == 0
+
+
+@pytest.mark.parametrize(
+    ("var", "value"),
+    [
+        ("count", "1"), ("count", 1.0), ("count", True), ("count", None), ("ratio", "1"),
+        ("ratio", float("nan")), ("ratio", float("inf")), ("ratio", True), ("flag", 1),
+        ("name", 1), ("name", b"x"), ("maybe", "x"), ("mode", "medium"), ("numbers", (1,)),
+        ("numbers", ["1"]), ("table", {"a": [None]}), ("table", {1: [1]}), ("chosen", [1]),
+        ("chosen", {"1"}), ("point", {"x": 1}), ("point", Point("1")),  # pyright: ignore
+        ("anything", {"a": object()}), ("anything", {"a": {1: 2}}), ("anything", []),
+    ],
+)  # fmt: skip
+def test_assigning_a_value_of_another_type_changes_nothing_and_says_so(
+    var: str, value: Any
+) -> None:
+    tree = make_tree()
+    shapes = tree.state(Shapes)
+    before = getattr(shapes, var)
+    turn = tree.open_turn("test")
+    hold(turn)
+    with pytest.raises(TypeError, match=rf"Shapes.{var} takes .*, got "):
+        setattr(shapes, var, value)
+    release(turn)
+    assert getattr(shapes, var) is before
+    assert turn.commit() is None
+
+
+def test_assigning_stores_the_states_own_copy() -> None:
+    tree = make_tree()
+    shapes = tree.state(Shapes)
+    mine = {"a": [1]}
+    turn = tree.open_turn("test")
+    hold(turn)
+    shapes.table = mine
+    mine["a"].append(2)
+    assert shapes.table == {"a": [1]}
+    shapes.numbers = shapes.table["a"]
+    assert shapes.numbers is not shapes.table["a"]
+    release(turn)
+
+
+def test_what_a_state_owns_cannot_be_changed_in_place() -> None:
+    value = owned({"list": [1], "set": {1}, "dict": {"a": 1}})
+    for key, mutators in (("list", LIST_MUTATORS), ("set", SET_MUTATORS), ("dict", DICT_MUTATORS)):
+        for mutator in mutators.split():
+            before = copy.copy(value[key])
+            with pytest.raises(ImmutableStateError, match=f"this {key} belongs to a state"):
+                getattr(value[key], mutator)()
+            assert value[key] == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "mutators"), [(list, LIST_MUTATORS), (dict, DICT_MUTATORS), (set, SET_MUTATORS)]
+)
+def test_no_mutator_of_the_built_ins_is_forgotten(kind: type, mutators: str) -> None:
+    frozen = {list: tuple, set: frozenset, dict: None}[kind]
+    readers = set(dir(frozen)) if frozen else {
+        *dir(object), "get", "items", "keys", "values", "copy", "fromkeys", "__contains__",
+        "__getitem__", "__iter__", "__len__", "__or__", "__ror__", "__reversed__",
+        "__class_getitem__",
+    }  # fmt: skip
+    assert set(dir(kind)) - readers - {"copy", "__reversed__"} == set(mutators.split())
+
+
+def test_what_a_state_owns_behaves_as_the_plain_value() -> None:
+    plain = {"list": [1, [2]], "dict": {"a": {"b": 1}}, "set": {1, 2}}
+    value = owned(plain)
+    assert value == plain
+    assert isinstance(value["list"], list)
+    assert json.dumps(value["list"]) == "[1, [2]]"
+    assert value["list"][:1] == [1]
+    for copied in (copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))):  # noqa: S301
+        again = copied(value)
+        assert again == plain
+        assert type(again) is dict
+    copy.deepcopy(value)["list"].append(3)
+
+
+def test_reading_is_repeatable_after_the_source_is_gone() -> None:
+    tree = make_tree()
+    assert "Shapes(count=0" in repr(tree.state(Shapes))
+
+
+def test_a_snapshot_that_does_not_fit_names_the_var() -> None:
+    tree = make_tree()
+    with pytest.raises(SnapshotError, match="Shapes.count: the stored value is not a int"):
+        tree.restore(1, {"root.shapes": {"count": "many"}})
+    tree = make_tree()
+    tree.restore(4, {"root.shapes": {"count": 3, "gone": 1}, "root.gone": {"x": 1}})
+    assert (tree.version, tree.state(Shapes).count, tree.state(Shapes).name) == (4, 3, "")
+    with pytest.raises(SnapshotError, match="in use already"):
+        tree.restore(1, {})
