@@ -7,8 +7,8 @@ what it does. So the committed history tells the one serial order that the outco
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any, ClassVar
 
 import attrs
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from actorstate import App, State, background
 from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.state.handlers import as_invocation
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 SECRET = 987_654_321
@@ -101,7 +102,7 @@ class World:
         self.applied: dict[str, list[int]] = defaultdict(list)
         self.ended: set[str] = set()
 
-    async def run(self, state: Playing, name: str, block: Block) -> AsyncIterator[None]:
+    async def run(self, state: Playing, name: str, block: Block) -> AsyncGenerator[None]:
         """Do the steps of one block under its turn; yields where the block does."""
         assert self.holder is None, f"{name} runs beside {self.holder}"
         self.holder = name
@@ -116,7 +117,7 @@ class World:
                         await trio.sleep(step.number)
                     case "raise":
                         raise Planned(name)
-                    case "yield":
+                    case _:  # yield
                         self._end(state, stretch)
                         yield
                         stretch = f"{name}/{number}"
@@ -180,84 +181,91 @@ class Outcome:
     events: int
 
 
-async def play(program: Program) -> Outcome:
-    """Run a program in one app until everything has come to rest."""
-    Playing.world = world = World(program)
-    page = Client("page")
-    clients, left = [page], []
-    events = 0
+class Player:
+    """Runs a program in one app, and keeps what its clients saw."""
 
-    async def visit(app: App, number: int, visit: Visit) -> None:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.world = Playing.world = World(program)
+        self.page = Client("page")
+        self.clients = [self.page]
+        self.left: list[Client] = []
+        self.events = 0
+        self.app = App(root=PlayRoot)
+
+    async def visit(self, number: int, visit: Visit) -> None:
         await trio.sleep(visit.start)
         client = Client(f"visitor {number}")
-        app.directory.ref(TOKEN).tell(Attach(client))
-        clients.append(client)
+        self.app.directory.ref(TOKEN).tell(Attach(client))
+        self.clients.append(client)
         if visit.stay is not None:
             await trio.sleep(visit.stay)
-            app.directory.ref(TOKEN).tell(Detach(client))
-            clients.remove(client)
-            left.append(client)
+            self.app.directory.ref(TOKEN).tell(Detach(client))
+            self.clients.remove(client)
+            self.left.append(client)
 
-    async def fire(app: App, handler: Any, index: int) -> None:
-        nonlocal events
-        events += 1
-        event = Event(handler.full_name, [index], events, "page")
-        await app.directory.ref(TOKEN).ask(event, block=False)
-
-    async def run(app: App, index: int, script: Script) -> None:
+    async def follow(self, index: int, script: Script) -> None:
         await trio.sleep(script.start)
-        if script.kind == "event":
-            await fire(app, Playing.run_event, index)
-        elif script.kind == "outside":
-            with trio.move_on_after(_deadline(script)):
-                await run_outside(app, index, script)
-        else:
-            start = Playing.run_task if script.kind == "task" else Playing.start_task
-            await fire(app, start, index)
-            if script.cancel_after is None:
-                return
-            await trio.sleep(script.cancel_after)
-            for task in list(app.background_tasks):
-                if task.arguments == (index,):
-                    task.cancel()
-                    await task.wait()
+        match script.kind:
+            case "event":
+                await self.fire(Playing.run_event, index)
+            case "task":
+                await self.fire(Playing.run_task, index)
+                await self.cancel(index, script)
+            case "chain":
+                await self.fire(Playing.start_task, index)
+                await self.cancel(index, script)
+            case _:
+                deadline = float("inf") if script.cancel_after is None else script.cancel_after
+                with trio.move_on_after(deadline), suppress(Planned):
+                    await self.take_turns(index, script)
 
-    async def run_outside(app: App, index: int, script: Script) -> None:
+    async def fire(self, handler: Any, index: int) -> None:
+        self.events += 1
+        event = Event(as_invocation(handler).name, [index], self.events, "page")
+        await self.app.directory.ref(TOKEN).ask(event, block=False)
+
+    async def cancel(self, index: int, script: Script) -> None:
+        if script.cancel_after is None:
+            return
+        await trio.sleep(script.cancel_after)
+        for task in list(self.app.background_tasks):
+            if task.arguments == (index,):
+                task.cancel()
+                await task.wait()
+
+    async def take_turns(self, index: int, script: Script) -> None:
         for number, block in enumerate(script.blocks):
             await trio.sleep(block.delay)
-            try:
-                async with app.modify_state(TOKEN) as state:
-                    playing = state.get_substate(Playing)
-                    steps = tuple(s for s in block.steps if s.kind != "yield")  # of handlers alone
-                    whole = attrs.evolve(block, steps=steps)
-                    async for _ in world.run(playing, f"{index}.{number}", whole):
-                        pass
-            except Planned:
-                return
+            async with self.app.modify_state(TOKEN) as state:
+                steps = tuple(s for s in block.steps if s.kind != "yield")  # of handlers alone
+                whole = attrs.evolve(block, steps=steps)
+                playing = state.get_substate(Playing)
+                async for _ in self.world.run(playing, f"{index}.{number}", whole):
+                    pass
 
-    async with App(root=PlayRoot) as app:
-        app.directory.ref(TOKEN).tell(Attach(page))
-        async with trio.open_nursery() as nursery:
-            for number, visitor in enumerate(program.visits):
-                nursery.start_soon(visit, app, number, visitor)
-            for index, script in enumerate(program.scripts):
-                nursery.start_soon(run, app, index, script)
-        while app.background_tasks:
-            await next(iter(app.background_tasks)).wait()
-        async with app.modify_state(TOKEN) as state:
-            playing = state.get_substate(Playing)
-            tree = playing._State__tree  # pyright: ignore[reportAttributeAccessIssue]
-            return Outcome(
-                playing.value,
-                list(playing.history),
-                world,
-                clients,
-                left,
-                tree.public(),
-                tree.version,
-                events,
-            )
+    async def play(self) -> Outcome:
+        async with self.app as app:
+            app.directory.ref(TOKEN).tell(Attach(self.page))
+            async with trio.open_nursery() as nursery:
+                for number, visit in enumerate(self.program.visits):
+                    nursery.start_soon(self.visit, number, visit)
+                for index, script in enumerate(self.program.scripts):
+                    nursery.start_soon(self.follow, index, script)
+            while app.background_tasks:
+                await next(iter(app.background_tasks)).wait()
+            async with app.modify_state(TOKEN) as state:
+                return self.outcome(state.get_substate(Playing))
 
-
-def _deadline(script: Script) -> float:
-    return float("inf") if script.cancel_after is None else script.cancel_after
+    def outcome(self, playing: Playing) -> Outcome:
+        tree = playing._State__tree  # pyright: ignore[reportAttributeAccessIssue]
+        return Outcome(
+            playing.value,
+            list(playing.history),
+            self.world,
+            self.clients,
+            self.left,
+            tree.public(),
+            tree.version,
+            self.events,
+        )

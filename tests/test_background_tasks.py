@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -14,6 +14,7 @@ from actorstate import ActorDeadError, App, ImmutableStateError, State, backgrou
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
+from actorstate.state.handlers import as_invocation
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -83,7 +84,7 @@ class Misusing(Root):
     @background
     async def call_directly(self) -> None:
         try:
-            self.write_outside()
+            _ = self.write_outside()
         except RuntimeError as error:
             await self._record(error)
 
@@ -191,8 +192,12 @@ def client(ref: TrioActorRef[TokenActor]) -> Client:
     return client
 
 
+def event(handler: Any, args: Any = (), seq: int | None = None, instance: str = "page") -> Event:
+    return Event(as_invocation(handler).name, args, seq, instance)
+
+
 async def fire(ref: TrioActorRef[TokenActor], handler: Any, *args: Any) -> None:
-    await ref.ask(Event(handler.full_name, list(args)), block=False)
+    await ref.ask(event(handler, list(args)), block=False)
 
 
 async def settle(app: App) -> None:
@@ -250,8 +255,8 @@ async def test_many_instances_run_at_once_and_are_in_background_tasks_while_they
 ) -> None:
     async with app.modify_state(TOKEN):
         for number in range(5):
-            ref.tell(Event(Counting.write_later.full_name, [str(number)]))
-        ref.tell(Event(Counting.write.full_name, ["event"]))
+            ref.tell(event(Counting.write_later, [str(number)]))
+        ref.tell(event(Counting.write, ["event"]))
     await wait_all_tasks_blocked()
     assert app.background_tasks == set()
     log = client.state["root.counting"]["log"]
@@ -263,7 +268,7 @@ async def test_a_task_is_described_by_its_handle(
     app: App, ref: TrioActorRef[TokenActor], autojump_clock: MockClock
 ) -> None:
     async with app.modify_state(TOKEN):
-        ref.tell(Event(Counting.write_later.full_name, ["x"]))
+        ref.tell(event(Counting.write_later, ["x"]))
     async with app.modify_state(TOKEN):
         [task] = app.background_tasks
         assert (task.token, task.name, task.arguments) == (TOKEN, "Counting.write_later", ("x",))
@@ -331,8 +336,8 @@ async def test_a_handler_that_raises_is_undone_and_the_client_learns_no_more_tha
 async def test_yield_in_a_handler_commits_and_keeps_the_turn(
     ref: TrioActorRef[TokenActor], client: Client
 ) -> None:
-    ref.tell(Event(Generating.step.full_name))
-    ref.tell(Event(Generating.hear.full_name, ["from outside"]))
+    ref.tell(event(Generating.step))
+    ref.tell(event(Generating.hear, ["from outside"]))
     await wait_all_tasks_blocked()
     steps = [op.value for p in client.patches for op in p.ops if op.path.endswith("/steps")]
     assert steps == [[1], [1, 2], [1, 2, 3]]
@@ -344,7 +349,7 @@ async def test_yield_in_a_handler_commits_and_keeps_the_turn(
 async def test_an_event_that_comes_between_two_yields_waits_for_the_end_of_the_turn(
     ref: TrioActorRef[TokenActor], client: Client, autojump_clock: MockClock
 ) -> None:
-    ref.tell(Event(Generating.step_async.full_name))
+    ref.tell(event(Generating.step_async))
     await trio.sleep(0.5)
     assert client.state["root.generating"]["steps"] == [1]
     await fire(ref, Generating.hear, "later")
@@ -404,11 +409,10 @@ async def test_modify_state_gives_the_root_and_commits_at_the_end(app: App, clie
 async def test_a_block_that_raises_leaves_nothing_behind_and_passes_the_exception_on(
     app: App, client: Client
 ) -> None:
-    with pytest.raises(ValueError, match="on purpose"):
+    with pytest.raises(ValueError, match="on purpose"):  # noqa: PT012 - the block is the point
         async with app.modify_state(TOKEN) as state:
             state.get_substate(Counting).counter = 5
             raise ValueError("on purpose")
-    assert state.get_substate(Counting).counter == 0
     async with app.modify_state(TOKEN) as state:
         assert state.get_substate(Counting).counter == 0
     assert client.patches == []
@@ -482,16 +486,15 @@ async def test_turns_are_granted_in_the_order_in_which_they_were_asked_for(app: 
 async def test_who_is_cancelled_while_waiting_for_its_turn_leaves_the_mailbox_moving(
     app: App, client: Client
 ) -> None:
+    holder = trio.Event()
+    app.start_soon(_hold_until, app, holder)
+    await wait_all_tasks_blocked()
     async with trio.open_nursery() as waiting:
-        async with app.modify_state("other"):  # so that the nursery outlives no block of TOKEN
-            holder = trio.Event()
-            app.start_soon(_hold_until, app, holder)
-            await wait_all_tasks_blocked()
-            waiting.start_soon(_add, app, 10)
-            await wait_all_tasks_blocked()
-            app.start_soon(_add, app, 1)
-            await wait_all_tasks_blocked()
-            waiting.cancel_scope.cancel()
+        waiting.start_soon(_add, app, 10)
+        await wait_all_tasks_blocked()
+        app.start_soon(_add, app, 1)
+        await wait_all_tasks_blocked()
+        waiting.cancel_scope.cancel()
     holder.set()
     await wait_all_tasks_blocked()
     assert client.state["root.counting"]["counter"] == 1
@@ -518,32 +521,105 @@ async def test_a_block_that_is_cancelled_leaves_nothing_behind(
     assert client.state["root.counting"]["counter"] == 1
 
 
-@pytest.mark.parametrize("checkpoints", range(8))
-async def test_a_cancellation_at_any_checkpoint_leaves_the_state_whole(
-    app: App, client: Client, checkpoints: int
-) -> None:
-    """Cancel a block after so many steps of the scheduler, wherever it is by then."""
-    entered, left = False, False
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as scope:
+class CancelAfter(trio.abc.Instrument):
+    """Cancels a task when it has run for so many steps, while it waits for whatever it does."""
 
-            async def cancel_later() -> None:
-                for _ in range(checkpoints):
-                    await trio.lowlevel.checkpoint()
-                scope.cancel()
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.task: trio.lowlevel.Task | None = None
+        self.scope = trio.CancelScope()
 
-            nursery.start_soon(cancel_later)
+    def watch(self) -> trio.CancelScope:
+        self.task = trio.lowlevel.current_task()
+        return self.scope
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            self.steps -= 1
+            if self.steps == 0:
+                self.scope.cancel()
+
+
+def test_a_cancellation_at_any_checkpoint_leaves_the_state_whole() -> None:
+    """Strike each await of a block in turn, until it gets through unharmed."""
+    seen: list[str] = []
+    while not seen or seen[-1] != "through":
+        cancel = CancelAfter(len(seen) + 1)
+        seen.append(trio.run(_block_that_is_cancelled, cancel, instruments=[cancel]))
+    # Every phase was struck: the wait for the grant, the block, the wait for the end.
+    assert list(dict.fromkeys(seen)) == ["waiting", "in the block", "at the end", "through"]
+
+
+async def _block_that_is_cancelled(cancel: CancelAfter) -> str:
+    phase = "waiting"
+    async with App(root=Root) as app:
+        client = Client()
+        app.directory.ref(TOKEN).tell(Attach(client))
+        await wait_all_tasks_blocked()
+        with cancel.watch():
             async with app.modify_state(TOKEN) as state:
-                entered = True
+                phase = "in the block"
                 state.get_substate(Counting).counter = 5
                 await trio.lowlevel.checkpoint()
                 state.get_substate(Counting).counter = 6
-                left = True
-    await _add(app, 100)
-    counter = client.state["root.counting"]["counter"]
-    # Once the block has ended normally it is committed, whoever stops waiting for that.
-    assert counter == (106 if left else 100)
-    assert entered or not left
+                phase = "at the end"
+            phase = "through"
+        cancel.task = None
+        await _add(app, 100)
+        # Once the block has ended it is committed, whoever stops waiting for that.
+        counter = 106 if phase in ("at the end", "through") else 100
+        assert client.state["root.counting"]["counter"] == counter
+        return phase
+
+
+class Striking(Root):
+    """A background task that is cancelled at each of its awaits in turn."""
+
+    phases: ClassVar[list[str]]
+    cancel: ClassVar[CancelAfter]
+    value: int = 0
+
+    @background
+    async def work(self) -> AsyncIterator[None]:
+        with self.cancel.watch():
+            self.phases.append("waiting")
+            async with self:
+                self.phases.append("before the yield")
+                self.value = 1
+                await trio.lowlevel.checkpoint()
+                self.phases.append("at the yield")
+                yield
+                self.phases.append("after the yield")
+                self.value = 2
+                await trio.lowlevel.checkpoint()
+                self.value = 3
+                self.phases.append("at the end")
+            self.phases.append("through")
+
+
+def test_a_task_cancelled_at_any_checkpoint_leaves_the_state_whole() -> None:
+    seen: list[str] = []
+    while not seen or seen[-1] != "through":
+        Striking.phases, Striking.cancel = [], CancelAfter(len(seen) + 1)
+        seen.append(trio.run(_task_that_is_cancelled, instruments=[Striking.cancel]))
+    assert list(dict.fromkeys(seen)) == [
+        "waiting", "before the yield", "after the yield", "at the end", "through",
+    ]  # fmt: skip
+
+
+async def _task_that_is_cancelled() -> str:
+    async with App(root=Root) as app:
+        client, ref = Client(), app.directory.ref(TOKEN)
+        ref.tell(Attach(client))
+        await ref.ask(event(Striking.work), block=False)
+        await settle(app)
+        await _add(app, 1)
+        last = Striking.phases[-1]
+        # The wait at the yield is shielded: it is through with it, or it never came to it.
+        value = {"waiting": 0, "before the yield": 0, "after the yield": 1}.get(last, 3)
+        assert client.state["root.striking"]["value"] == value
+        assert client.state["root.counting"]["counter"] == 1
+        return last
 
 
 async def test_a_block_can_be_used_once(app: App) -> None:
@@ -559,7 +635,7 @@ async def test_leaving_the_app_undoes_open_turns_and_tells_their_holders() -> No
     entered, gate = trio.Event(), trio.Event()
 
     async def hold(app: App) -> None:
-        with pytest.raises(ActorDeadError, match="ended before its block did"):
+        with pytest.raises(ActorDeadError, match="ended before its block did"):  # noqa: PT012
             async with app.modify_state(TOKEN) as state:
                 state.get_substate(Counting).counter = 5
                 entered.set()
@@ -570,7 +646,7 @@ async def test_leaving_the_app_undoes_open_turns_and_tells_their_holders() -> No
 
     async with trio.open_nursery() as nursery:
         async with App(root=Root) as app:
-            app.directory.ref("other").tell(Event(Counting.toggle.full_name))
+            app.directory.ref("other").tell(event(Counting.toggle))
             nursery.start_soon(hold, app)
             await entered.wait()
             assert len(app.background_tasks) == 1
@@ -611,15 +687,15 @@ async def test_clients_see_every_turn_and_one_that_comes_later_starts_from_the_w
 async def test_an_event_that_comes_twice_is_done_once(
     ref: TrioActorRef[TokenActor], client: Client
 ) -> None:
-    event = Event(Counting.write.full_name, ["once"], seq=1, instance="page")
-    await ref.ask(event, block=False)
-    await ref.ask(event, block=False)
+    once = event(Counting.write, ["once"], seq=1)
+    await ref.ask(once, block=False)
+    await ref.ask(once, block=False)
     assert client.state["root.counting"]["log"] == ["once"]
     again = Client("page")
     ref.tell(Attach(again))
-    await ref.ask(event, block=False)
+    await ref.ask(once, block=False)
     assert again.ack == 1
-    await ref.ask(Event(Counting.write.full_name, ["new page"], 1, "reloaded"), block=False)
+    await ref.ask(event(Counting.write, ["new page"], 1, "reloaded"), block=False)
     assert client.state["root.counting"]["log"] == ["once", "new page"]
 
 
@@ -629,7 +705,7 @@ async def test_failures_and_acknowledgements_go_to_the_page_that_sent_the_event(
     other = Client("other page")
     ref.tell(Attach(other))
     await ref.ask(Event("root.nothing", [], 1, "page"), block=False)
-    await ref.ask(Event(Counting.write.full_name, [1], 2, "page"), block=False)
+    await ref.ask(event(Counting.write, [1], 2, "page"), block=False)
     assert [f.code for f in client.failures] == ["unknown_handler", "bad_arguments"]
     assert client.failures[1].where == "$.args[0]"
     assert (client.ack, other.ack, other.failures) == (2, 0, [])

@@ -7,7 +7,7 @@ import logging
 import pytest
 import trio
 from hypothesis import example, given, settings
-from programs import SECRET, Block, Outcome, Program, Script, Step, play, programs
+from programs import SECRET, Block, Outcome, Player, Program, Script, Step, programs
 from trio.testing import MockClock
 
 from actorstate.actors.messages import Failure, Welcome
@@ -18,7 +18,7 @@ LONG = 10_000  # seconds of virtual time: more than any program takes
 def run(program: Program) -> Outcome:
     async def main() -> Outcome:
         with trio.fail_after(LONG):
-            return await play(program)
+            return await Player(program).play()
 
     return trio.run(main, clock=MockClock(autojump_threshold=0))
 

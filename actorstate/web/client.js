@@ -415,12 +415,19 @@
     return url.protocol !== "javascript:" && url.protocol !== "vbscript:";
   }
 
+  // Another value would take the caret to the end, and unselect what the person is about to type
+  // over: the first keystroke would then be added to a value that it should have replaced.
   function showInField(node, text) {
     if (node.value === text) return;
-    // null where there is no caret to keep: in numbers and choices, and without focus.
-    const caret = document.activeElement === node ? node.selectionStart : null;
+    const isActive = document.activeElement === node;
+    const { selectionStart, selectionEnd, selectionDirection } = node;
+    const hasSelection = isActive && String(document.getSelection()) !== "";
     node.value = text;
-    if (typeof caret === "number") node.setSelectionRange(caret, caret);
+    if (!isActive) return;
+    // A field for numbers does not say where its caret is, nor a choice, which has none.
+    if (typeof selectionStart === "number") {
+      node.setSelectionRange(selectionStart, selectionEnd, selectionDirection);
+    } else if (hasSelection && node.matches("input")) node.select();
   }
 
   // A field that a person edits belongs to the person: from the first keystroke until the server

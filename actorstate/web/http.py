@@ -15,7 +15,10 @@ import attrs
 import h11
 import trio
 
+from actorstate.web.protocol import SOCKET_PATH
+
 _HEAD_TIMEOUT: Final = 15.0  # seconds to send a request head, and to stay idle between two
+_LINGER: Final = 1.0  # seconds
 _MOST_HEAD_BYTES: Final = 16 * 1024
 _RECEIVE_BYTES: Final = 8 * 1024
 
@@ -91,6 +94,9 @@ def choose_answer(request: h11.Request, pages: Mapping[str, bytes]) -> Answer:
     path = request.target.decode("ascii", "replace").partition("?")[0]
     if path in _ASSETS:
         return _ASSETS[path]
+    if path == SOCKET_PATH:
+        upgrade = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+        return Answer(426, b"this is a socket; ask for an upgrade\n", headers=upgrade)
     if path in pages:
         return Answer(200, pages[path], b"text/html; charset=utf-8")
     return Answer(404, b"there is no such page\n")
@@ -109,14 +115,14 @@ async def serve_requests(stream: trio.SocketStream, pages: Mapping[str, bytes]) 
             if parser.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 message = b"the request is not HTTP\n"
                 await _send(stream, parser, None, Answer(error.error_status_hint, message))
-            return None
+            return await _linger(stream)
         if request is None:
             return None
         if is_upgrade(request):
             return Upgrade(request, parser.trailing_data[0])
         await _send(stream, parser, request, choose_answer(request, pages))
         if parser.our_state is not h11.DONE or parser.their_state is not h11.DONE:
-            return None
+            return await _linger(stream)
         parser.start_next_cycle()
 
 
@@ -137,6 +143,18 @@ async def _read_head(stream: trio.SocketStream, parser: h11.Connection) -> h11.R
             else:
                 return None
     return None
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    """Let the peer read our answer before the connection is closed.
+
+    Closing with bytes unread resets the connection, and with it the answer may be lost
+    (RFC 9112, section 9.6). So the peer is told that nothing more comes, and read for a while.
+    """
+    with trio.move_on_after(_LINGER):
+        await stream.send_eof()
+        while await stream.receive_some(_RECEIVE_BYTES):
+            pass
 
 
 def _has_body(request: h11.Request) -> bool:

@@ -1,0 +1,429 @@
+"""The documentation says what the code does: its examples run, its names exist."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, open_websocket_url
+
+from actorstate import App, State
+from actorstate.actors.messages import Ack, Failure, Patch, Welcome
+from actorstate.state.patch import Operation
+from actorstate.web.protocol import EventFrame, Hello, decode, encode
+
+HERE = Path(__file__).parent.parent
+PACKAGE = HERE / "actorstate"
+README = HERE / "README.md"
+PAGES = [README, *sorted((HERE / "docs").glob("*.md"))]
+PROTOCOL, LIFE, GLOSSARY = (
+    HERE / "docs" / name for name in ("protocol.md", "life-of-an-event.md", "glossary.md")
+)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+# ---- reading pages ------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Fence:
+    """A fenced block: what stands behind its backticks, its first line's number, its lines."""
+
+    language: str
+    line: int
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def fences(page: Path) -> list[Fence]:
+    found: list[Fence] = []
+    is_open = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if not line.lstrip().startswith("```"):
+            if is_open:
+                found[-1].lines.append(line)
+            continue
+        is_open = not is_open
+        if is_open:
+            found.append(Fence(line.strip().removeprefix("```"), number + 1, []))
+    assert not is_open, f"{page.name}: the block at line {found[-1].line} is not closed"
+    return found
+
+
+def program(page: Path) -> str:
+    """Give the page's Python blocks as one program, each line where it stands in the page."""
+    lines: list[str] = []
+    for fence in fences(page):
+        if fence.language == "python":
+            lines += [""] * (fence.line - 1 - len(lines)) + fence.lines
+    return "\n".join(lines) + "\n"
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def section(page: Path, title: str) -> str:
+    """Give what stands under a heading, down to the next one of any level."""
+    parts = re.split(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]
+
+
+# ---- every page ---------------------------------------------------------------------------------
+
+
+@every_page
+def test_the_examples_run_in_the_order_in_which_they_stand(page: Path, tmp_path: Path) -> None:
+    code = program(page)
+    if not code.strip():
+        return
+    script = tmp_path / f"{page.stem}.py"
+    script.write_text(code)
+    command = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(
+        command, cwd=HERE, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{page.name} (lines are those of the page):\n{done.stderr}"
+
+
+@every_page
+def test_no_example_is_exempt_from_running(page: Path) -> None:
+    for fence in fences(page):
+        is_python = re.match(r"py|[Pp]ython", fence.language) is not None
+        assert fence.language == "python" or not is_python, f"line {fence.line}: {fence.language}"
+        assert fence.language, f"line {fence.line}: a block without a language"
+
+
+@every_page
+def test_lines_are_at_most_100_characters(page: Path) -> None:
+    lines = enumerate(page.read_text().splitlines(), 1)
+    assert [number for number, line in lines if len(line) > 100] == []
+
+
+@every_page
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose(page)):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len(README.read_text().splitlines()) <= 70
+
+
+# ---- names --------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Names:
+    """What the package defines: by module and by class, and the functions of client.js."""
+
+    modules: dict[str, set[str]]
+    classes: dict[str, set[str]]
+    functions: set[str]
+
+    def __contains__(self, name: str) -> bool:
+        if name.endswith("/"):
+            return (PACKAGE / name).is_dir()
+        if re.search(r"\.(py|js|css)$", name):
+            return (PACKAGE / name).is_file()
+        if "/" in name:
+            module, _, member = name.partition(".")
+            return member in self.modules.get(module, set())
+        owner, _, member = name.partition(".")
+        if owner in self.classes:
+            return not member or member in self.classes[owner]
+        return not member and (name in self.functions or hasattr(builtins, name))
+
+
+def names_of_the_package() -> Names:
+    modules: dict[str, set[str]] = {}
+    classes: defaultdict[str, set[str]] = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        module = ast.parse(path.read_text())
+        modules[path.relative_to(PACKAGE).with_suffix("").as_posix()] = set(_bound(module.body))
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name] |= set(_bound(node.body)) | set(_own_attributes(node))
+    script = (PACKAGE / "web" / "client.js").read_text()
+    return Names(modules, classes, set(re.findall(r"^  function (\w+)\(", script, re.MULTILINE)))
+
+
+def _bound(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        match node:
+            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+                yield name
+            case ast.AnnAssign(target=ast.Name(name)):
+                yield name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case _:
+                pass
+
+
+def _own_attributes(node: ast.ClassDef) -> Iterator[str]:
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Attribute(value=ast.Name("self"), attr=name, ctx=ast.Store()):
+                yield name
+            case _:
+                pass
+
+
+# Anything with a slash or a dot, or in CamelCase, or a function, as in `dispatch`.
+PATH = r"(?:\w+/)+(?:\w+(?:\.\w+)?)?"
+DOTTED = r"[A-Z_]\w*\.\w+"
+CAMEL = r"[A-Z][a-z]+\w*"
+
+
+def names_in(page: Path, pattern: str) -> set[str]:
+    quoted = re.findall(r"`([^`]+)`", prose(page))
+    return {name for name in quoted if re.fullmatch(pattern, name)}
+
+
+@pytest.mark.parametrize("page", [LIFE, GLOSSARY], ids=lambda page: page.name)
+def test_the_modules_classes_and_methods_that_are_named_exist(page: Path) -> None:
+    known = names_of_the_package()
+    named = names_in(page, f"{PATH}|{DOTTED}|{CAMEL}")
+    assert len(named) > 20
+    assert {name for name in named if name not in known} == set()
+
+
+def test_the_functions_of_the_client_that_are_named_exist() -> None:
+    of_python = {"append", "yield"}
+    named = names_in(LIFE, r"[a-z]+(?:[A-Z][a-z]+)*") - of_python
+    assert {"dispatch", "receive"} <= named | names_of_the_package().functions
+    steps = LIFE.read_text()
+    for function in re.findall(r"`(\w+)`", " ".join(re.findall(r"In `web/client.js`, .*", steps))):
+        assert function in names_of_the_package().functions
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["actors/turn.py", "web/protocol.decod", "TurnBlock.exit", "Turns", "NoSuch.name", "sate/"],
+)
+def test_a_name_that_does_not_exist_would_be_found(name: str) -> None:
+    assert re.fullmatch(f"{PATH}|{DOTTED}|{CAMEL}", name)
+    assert name not in names_of_the_package()
+
+
+def test_the_glossary_has_every_word_of_the_messages_and_is_sorted() -> None:
+    words = re.findall(r"^\| ([a-z, ]+) \| .* \|$", GLOSSARY.read_text(), re.MULTILINE)[1:]
+    assert words == sorted(words)
+    assert len(words) == len(set(words)) > 40
+
+
+# ---- the protocol -------------------------------------------------------------------------------
+
+
+def codes_in_the_package() -> set[str]:
+    """The first argument of every ``Failure(...)``: there is no other way to an error frame."""
+    codes: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name("Failure"), args=[ast.Constant(str(code)), *_]):
+                    codes.add(code)
+                case ast.Call(func=ast.Name("Failure")):
+                    pytest.fail(f"{path}:{node.lineno}: a code that is no literal")
+                case _:
+                    pass
+    return codes
+
+
+def frame_types_in_the_package() -> set[str]:
+    types: set[str] = set()
+    for path in (PACKAGE / "web").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Dict(keys=[ast.Constant("t"), *_], values=[ast.Constant(str(kind)), *_]):
+                    types.add(kind)
+                case ast.AnnAssign(target=ast.Name("_FRAMES"), value=ast.Dict(keys=keys)):
+                    types |= {ast.literal_eval(key) for key in keys if key is not None}
+                case _:
+                    pass
+    return types
+
+
+def close_codes_in_the_package() -> set[int]:
+    """The public whole numbers of ``web/`` that lie where RFC 6455 has its codes."""
+    codes: set[int] = set()
+    for path in (PACKAGE / "web").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            match node:
+                case ast.AnnAssign(ast.Name(name), value=ast.Constant(int(code))):
+                    if not name.startswith("_") and 1000 <= code <= 4999:
+                        codes.add(code)
+                case _:
+                    pass
+    return codes
+
+
+def documented_fields() -> dict[str, dict[str, str]]:
+    """By frame type, the fields of its table, each with what the table says of its type."""
+    kinds = re.findall(r"^### `(\w+)`$", PROTOCOL.read_text(), re.MULTILINE)
+    rows = r"^\| `(\w+)` \| ([^|]*) \|"
+    return {k: dict(re.findall(rows, section(PROTOCOL, f"`{k}`"), re.MULTILINE)) for k in kinds}
+
+
+def test_all_error_codes_are_documented_and_no_others() -> None:
+    documented = re.findall(r"^- `(\w+)`:", section(PROTOCOL, "Error codes"), re.MULTILINE)
+    assert sorted(documented) == sorted(codes_in_the_package())
+
+
+def test_all_close_codes_are_documented_and_no_others() -> None:
+    documented = re.findall(r"^- (\d{4}):", section(PROTOCOL, "Close codes"), re.MULTILINE)
+    of_the_websocket_library = {1009}  # the test below meets it
+    assert {int(code) for code in documented} == (
+        close_codes_in_the_package() | of_the_websocket_library
+    )
+
+
+def test_all_frame_types_are_documented_and_no_others() -> None:
+    assert set(documented_fields()) == frame_types_in_the_package()
+    assert {"hello", "event", "welcome", "patch", "ack", "error"} <= set(documented_fields())
+
+
+@pytest.mark.parametrize(("kind", "record"), [("hello", Hello), ("event", EventFrame)])
+def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: type) -> None:
+    documented = documented_fields()[kind]
+    fields = attrs.fields_dict(record)
+    assert set(documented) == set(fields)
+    for name, field in fields.items():
+        assert ("optional" in documented[name]) == (field.default is not attrs.NOTHING), name
+
+
+@pytest.mark.parametrize(
+    ("most", "least"),
+    [
+        (Welcome("token", 7, 4, {}), Welcome("token", 7, 4, {})),
+        (Patch(8, 5, (Operation("replace", "/state.a/b", 1),)), Patch(8, 5, ())),
+        (Ack(5), Ack(5)),
+        (Failure("bad_frame", "no", 5, "$"), Failure("bad_frame", "no")),
+    ],
+)
+def test_all_fields_of_frames_to_the_client_are_documented(most: Any, least: Any) -> None:
+    whole, short = (json.loads(encode(notice, "session")) for notice in (most, least))
+    documented = documented_fields()[whole["t"]]
+    assert {"t", *documented} == set(whole)
+    optional = {name for name, said in documented.items() if "optional" in said}
+    assert optional == set(whole) - set(short)
+
+
+def test_the_frames_that_are_shown_are_frames() -> None:
+    shown = "\n".join(fence.text for fence in fences(PROTOCOL) if fence.language == "json")
+    fields, seen = documented_fields(), set[str]()
+    while shown.strip():
+        frame, end = json.JSONDecoder().raw_decode(shown := shown.strip())
+        seen.add(frame["t"])
+        if frame["t"] in ("hello", "event"):
+            decode(shown[:end])
+        assert set(frame) <= {"t", *fields[frame["t"]]}
+        shown = shown[end:]
+    assert seen == set(fields)
+
+
+# ---- the client of docs/protocol.md, against a server -------------------------------------------
+
+
+class DocumentedRoot(State, root=True):
+    pass
+
+
+class Tally(DocumentedRoot):
+    count: int = 0
+
+    def add(self, amount: int) -> None:
+        self.count += amount
+
+
+ADD = "documented_root.tally.add"
+
+
+def documented_client() -> Callable[[str], Any]:
+    block = next(f for f in fences(PROTOCOL) if "class Client" in f.text)
+    namespace: dict[str, Any] = {}
+    exec(compile(block.text, str(PROTOCOL), "exec"), namespace)  # noqa: S102 - our own page
+    return namespace["Client"]
+
+
+async def served(nursery: trio.Nursery, app: App) -> str:
+    address: str = await nursery.start(app.serve, "127.0.0.1", 0)
+    return address.replace("http", "ws") + "/_actorstate/ws"
+
+
+async def settled(client: Any) -> None:
+    with trio.fail_after(5):
+        while client.version is None or client.waiting:
+            await trio.sleep(0.005)
+
+
+async def test_the_documented_client_sends_again_what_a_lost_connection_left_open() -> None:
+    async with App(root=DocumentedRoot) as app, trio.open_nursery() as nursery:
+        client = documented_client()(await served(nursery, app))
+        await client.send(ADD, 1)  # before there is a connection
+        nursery.start_soon(client.run)
+        await settled(client)
+        token = client.token
+
+        for _ in range(3):
+            await client.send(ADD, 1)
+            await client.socket.aclose()  # perhaps before the event was read, perhaps after
+            await client.send(ADD, 1)
+            await settled(client)
+
+        assert client.token == token
+        assert client.state["documented_root.tally"] == {"count": 7}
+        assert client.version == 7
+        assert client.errors == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_documented_client_finds_back_when_it_has_lost_track() -> None:
+    async with App(root=DocumentedRoot) as app, trio.open_nursery() as nursery:
+        client = documented_client()(await served(nursery, app))
+        nursery.start_soon(client.run)
+        await client.send(ADD, 1)
+        await settled(client)
+
+        client.version = 17
+        await client.send(ADD, 1)
+        with trio.fail_after(5):
+            while client.version != 2:
+                await trio.sleep(0.005)
+
+        assert client.state["documented_root.tally"] == {"count": 2}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("subprotocols", "message", "code"),
+    [([], "{}", 4002), (["actorstate.v1"], "x" * (1_048_576 + 1), 1009)],
+)
+async def test_the_server_closes_with_the_documented_code(
+    subprotocols: list[str], message: str, code: int
+) -> None:
+    async with App(root=DocumentedRoot) as app, trio.open_nursery() as nursery:
+        url = await served(nursery, app)
+        with trio.fail_after(5), pytest.raises(ConnectionClosed) as caught:
+            async with open_websocket_url(url, subprotocols=subprotocols) as socket:
+                await socket.send_message(message)
+                await socket.get_message()
+        assert caught.value.reason is not None
+        assert caught.value.reason.code == code
+        nursery.cancel_scope.cancel()

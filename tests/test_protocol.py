@@ -1,0 +1,132 @@
+"""Frames to records and back; no IO."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
+from actorstate.state.patch import Operation
+from actorstate.web.protocol import EventFrame, FrameError, Hello, decode, encode, to_event
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_a_hello_needs_an_instance_alone() -> None:
+    assert decode('{"t":"hello","instance":"i"}') == Hello("i")
+    whole = {"t": "hello", "token": "x", "instance": "i", "version": 7, "path": "/x?y=1"}
+    assert decode(json.dumps(whole)) == Hello("i", "x", 7, "/x?y=1")
+
+
+def test_an_event_names_a_handler_and_numbers_itself() -> None:
+    frame = decode('{"t":"event","seq":1,"name":"state.a.b","args":["5"]}')
+    assert frame == EventFrame(1, "state.a.b", ["5"])
+    assert isinstance(frame, EventFrame)
+    event = to_event(frame, "i")
+    assert (event.name, event.args, event.seq, event.instance) == ("state.a.b", ["5"], 1, "i")
+    assert decode('{"t":"event","seq":1,"name":"n"}') == EventFrame(1, "n", [])
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "where"),
+    [
+        ("", "not JSON", "$"),
+        ("{", "not JSON", "$"),
+        ("NaN", "not JSON", "$"),
+        ('{"t":"event","seq":NaN}', "not JSON", "$"),
+        ("[" * 100_000, "not JSON", "$"),
+        ("[]", "not a JSON object", "$"),
+        ("3", "not a JSON object", "$"),
+        ('"hello"', "not a JSON object", "$"),
+        ("{}", "unknown frame type", "$.t"),
+        ('{"t":"goodbye"}', "unknown frame type; known are: hello, event", "$.t"),
+        ('{"t":["event"]}', "unknown frame type", "$.t"),
+        ('{"t":"event"}', "missing", "$.seq"),
+        ('{"t":"event","seq":1}', "missing", "$.name"),
+        ('{"t":"event","seq":"1","name":"n"}', "expected int, got '1'", "$.seq"),
+        ('{"t":"event","seq":1.0,"name":"n"}', "expected int, got 1.0", "$.seq"),
+        ('{"t":"event","seq":true,"name":"n"}', "expected int, got True", "$.seq"),
+        ('{"t":"event","seq":0,"name":"n"}', "expected a number from 1", "$.seq"),
+        ('{"t":"event","seq":-1,"name":"n"}', "expected a number from 1", "$.seq"),
+        ('{"t":"event","seq":9007199254740992,"name":"n"}', "expected a number", "$.seq"),
+        ('{"t":"event","seq":1,"name":5}', "expected str, got 5", "$.name"),
+        ('{"t":"event","seq":1,"name":"n","instance":"x"}', "unknown names: instance", "$"),
+        ('{"t":"hello"}', "missing", "$.instance"),
+        ('{"t":"hello","instance":""}', "1 to 64 characters", "$.instance"),
+        (json.dumps({"t": "hello", "instance": "x" * 65}), "1 to 64", "$.instance"),
+        ('{"t":"hello","instance":"i","token":5}', "expected str", "$.token"),
+        ('{"t":"hello","instance":"i","version":"7"}', "expected int", "$.version"),
+        (b'{"t":"hello","instance":"i"}', "expected a text frame", "$"),
+    ],
+)
+def test_a_frame_that_is_not_of_the_protocol_names_the_culprit(
+    data: str | bytes, message: str, where: str
+) -> None:
+    with pytest.raises(FrameError, match=message) as caught:
+        decode(data)
+    assert caught.value.where == where
+
+
+@given(json_values | st.fixed_dictionaries({"t": st.sampled_from(["hello", "event"])}, optional={
+    "seq": json_values, "name": json_values, "args": json_values, "token": json_values,
+    "instance": json_values, "version": json_values, "path": json_values, "more": json_values,
+}))  # fmt: skip
+def test_law_any_json_is_a_frame_or_a_frame_error(value: Any) -> None:
+    try:
+        frame = decode(json.dumps(value))
+    except FrameError as error:
+        assert error.where.startswith("$")  # noqa: PT017 - one or the other is the law
+    else:
+        assert isinstance(frame, Hello | EventFrame)
+
+
+@given(st.text() | st.binary())
+def test_law_any_text_is_a_frame_or_a_frame_error(data: str | bytes) -> None:
+    with pytest.raises(FrameError):
+        decode(data)
+
+
+def test_notices_are_written_as_documented() -> None:
+    operation = Operation("replace", "/state.a/b", [1, {"x": None}])
+    frames: list[tuple[Notice, dict[str, Any]]] = [
+        (
+            Patch(8, 5, (operation,)),
+            {
+                "t": "patch",
+                "version": 8,
+                "ack": 5,
+                "ops": [{"op": "replace", "path": "/state.a/b", "value": [1, {"x": None}]}],
+            },
+        ),
+        (Patch(9, 5, ()), {"t": "patch", "version": 9, "ack": 5, "ops": []}),
+        (Ack(5), {"t": "ack", "ack": 5}),
+        (Failure("bad_frame", "no"), {"t": "error", "code": "bad_frame", "message": "no"}),
+        (
+            Failure("bad_arguments", "no", 5, "$.args"),
+            {
+                "t": "error",
+                "code": "bad_arguments",
+                "message": "no",
+                "seq": 5,
+                "where": "$.args",
+            },
+        ),
+    ]
+    for notice, frame in frames:
+        assert json.loads(encode(notice, "session")) == frame
+    welcome = Welcome("token", 7, 4, {"state.a": {"b": 1}})
+    assert json.loads(encode(welcome, "session")) == {
+        "t": "welcome",
+        "token": "token",
+        "session": "session",
+        "version": 7,
+        "ack": 4,
+        "state": {"state.a": {"b": 1}},
+    }

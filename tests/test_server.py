@@ -1,0 +1,513 @@
+"""The server on a real port: pages, sockets, and what bad peers get."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+
+from actorstate import App, PageError, State, background, heading, vstack
+from actorstate.web.protocol import SUBPROTOCOL
+
+UNKNOWN_TOKEN = "x" * 43
+
+
+class ServedRoot(State, root=True):
+    pass
+
+
+class Served(ServedRoot):
+    gate: ClassVar[trio.Event]
+    count: int = 0
+    text: str = ""
+    _hidden: str = "never shown"
+
+    def add(self, amount: int = 1) -> None:
+        self.count += amount
+
+    def fail(self) -> None:
+        self.count = 99
+        raise ValueError("the inner secret")
+
+    async def wait(self) -> None:
+        await self.gate.wait()
+        self.count += 1
+
+    def grow(self, size: int) -> None:
+        self.text = f"{self.count}" * size
+        self.count += 1
+
+    @background
+    async def climb(self) -> None:
+        for _ in range(3):
+            async with self:
+                self.count += 1
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncGenerator[tuple[App, str]]:
+    app = App(root=ServedRoot, **options)
+    app.add_page(vstack(heading(Served.count)), title="Served <page>")
+    async with app, trio.open_nursery() as nursery:
+        yield app, await nursery.start(app.serve, "127.0.0.1", 0)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    async with serving() as (_, address):
+        yield address
+
+
+class Tab:
+    """A client of the protocol over a real socket."""
+
+    def __init__(self, socket: WebSocketConnection) -> None:
+        self.socket = socket
+        self.welcome: dict[str, Any] = {}
+        self.seq = 0
+
+    async def send(self, **frame: Any) -> None:
+        await self.socket.send_message(json.dumps(frame))
+
+    async def receive(self) -> dict[str, Any]:
+        with trio.fail_after(10):
+            return json.loads(await self.socket.get_message())
+
+    async def hello(self, **fields: Any) -> dict[str, Any]:
+        await self.send(**{"t": "hello", "instance": "page", "token": None, **fields})
+        self.welcome = await self.receive()
+        return self.welcome
+
+    async def fire(self, method: str, *args: Any) -> None:
+        self.seq += 1
+        name = f"served_root.served.{method}"
+        await self.send(t="event", seq=self.seq, name=name, args=list(args))
+
+
+@asynccontextmanager
+async def connected(
+    address: str, *, path: str = "/_actorstate/ws", protocol: str = SUBPROTOCOL, origin: str = ""
+) -> AsyncGenerator[Tab]:
+    host, _, port = address.removeprefix("http://").partition(":")
+    headers = [(b"Origin", origin.encode())] if origin else None
+    # The stream is ours to close: where the server closes first, trio-websocket leaves it open.
+    async with (
+        await trio.open_tcp_stream(host, int(port)) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        socket = await wrap_client_stream(
+            nursery, stream, f"{host}:{port}", path, subprotocols=[protocol], extra_headers=headers
+        )
+        yield Tab(socket)
+        with trio.move_on_after(1):
+            await socket.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def get(address: str, path: str = "/", method: str = "GET") -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.request(method, address + path)
+
+
+async def raw(address: str, data: bytes) -> bytes:
+    """Send bytes to the server, and give all that it answers until it closes."""
+    stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
+    async with stream:
+        await stream.send_all(data)
+        return b"".join([bytes(part) async for part in stream])
+
+
+# ---- pages --------------------------------------------------------------------------------------
+
+
+async def test_a_page_comes_with_its_title_and_strict_headers(address: str) -> None:
+    page = await get(address)
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>Served &lt;page&gt;</title>" in page.text
+    assert "never shown" not in page.text
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "same-origin"
+    assert "<script>" not in page.text
+    assert " style=" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/?query=1", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/_actorstate/client.js", 200),
+        ("GET", "/_actorstate/style.css", 200),
+        ("HEAD", "/", 200),
+        ("GET", "/nothing", 404),
+        ("GET", "/_actorstate/../app.py", 404),
+        ("GET", "/_actorstate/server.py", 404),
+        ("GET", "/_actorstate/ws", 426),
+        ("POST", "/", 405),
+        ("DELETE", "/healthz", 405),
+    ],
+)
+async def test_requests_get_what_they_should(
+    address: str, method: str, path: str, status: int
+) -> None:
+    response = await get(address, path, method)
+    assert response.status_code == status
+    assert (method == "HEAD") == (response.content == b"")
+    if status == 405:
+        assert response.headers["allow"] == "GET, HEAD"
+
+
+async def test_many_requests_go_over_one_connection(address: str) -> None:
+    async with httpx.AsyncClient() as client:
+        for _ in range(3):
+            response = await client.get(address)
+            assert response.headers.get("connection") != "close"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),  # no Host
+        (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"431"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", b"405"),
+        (b"\x16\x03\x01\x02\x00", b"400"),  # TLS spoken to a plain port
+    ],
+)
+async def test_what_is_not_http_is_answered_once_and_closed(
+    address: str, data: bytes, status: bytes
+) -> None:
+    answer = await raw(address, data + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"Traceback" not in answer
+    assert (await get(address)).status_code == 200
+
+
+async def test_half_a_request_is_not_waited_for_for_ever(
+    address: str, autojump_clock: MockClock
+) -> None:
+    started = trio.current_time()
+    assert await raw(address, b"GET / HTTP/1.1\r\nHost:") == b""
+    assert 10 < trio.current_time() - started < 60
+
+
+async def test_pages_with_a_wrong_or_taken_route_are_refused() -> None:
+    app = App(root=ServedRoot)
+    app.add_page("one", "/one")
+    for route, message in (
+        ("one", "a route is a path such as '/orders'"),
+        ("/_actorstate/x", "a route is a path"),
+        ("/healthz", "a route is a path"),
+        ("/one", "a page at '/one' already"),
+    ):
+        with pytest.raises(PageError, match=message):
+            app.add_page("again", route)
+
+
+# ---- sockets ------------------------------------------------------------------------------------
+
+
+async def test_a_new_tab_is_given_a_token_and_the_whole_public_state(address: str) -> None:
+    async with connected(address) as tab:
+        welcome = await tab.hello()
+    assert welcome["t"] == "welcome"
+    assert len(welcome["token"]) == 43
+    assert (welcome["version"], welcome["ack"]) == (0, 0)
+    assert welcome["state"] == {"served_root": {}, "served_root.served": {"count": 0, "text": ""}}
+
+
+async def test_an_event_is_answered_by_one_frame(address: str) -> None:
+    async with connected(address) as tab:
+        await tab.hello()
+        for number in (1, 2):
+            await tab.fire("add")
+            path = "/served_root.served/count"
+            ops = [{"op": "replace", "path": path, "value": number}]
+            expected = {"t": "patch", "version": number, "ack": number, "ops": ops}
+            assert await tab.receive() == expected
+        await tab.fire("add", 0)
+        assert await tab.receive() == {"t": "ack", "ack": 3}
+
+
+async def test_a_tab_comes_back_to_its_state_and_another_gets_its_own(address: str) -> None:
+    async with connected(address) as tab:
+        token = (await tab.hello())["token"]
+        await tab.fire("add", 5)
+        await tab.receive()
+    async with connected(address) as back, connected(address) as other:
+        welcome = await back.hello(token=token, instance="reloaded", version=1)
+        assert (welcome["token"], welcome["version"], welcome["ack"]) == (token, 1, 0)
+        assert welcome["state"]["served_root.served"]["count"] == 5
+        assert (await other.hello())["token"] != token
+        assert other.welcome["state"]["served_root.served"]["count"] == 0
+
+
+async def test_an_event_that_is_sent_again_after_a_reconnect_is_done_once(address: str) -> None:
+    async with connected(address) as tab:
+        token = (await tab.hello())["token"]
+        await tab.fire("add")
+        await tab.receive()
+    async with connected(address) as tab:
+        assert (await tab.hello(token=token))["ack"] == 1
+        await tab.fire("add")  # seq 1 once more
+        await tab.fire("add")
+        assert (await tab.receive())["ops"][0]["value"] == 2
+
+
+async def test_all_connections_of_a_tab_see_a_background_task(address: str) -> None:
+    async with connected(address) as one, connected(address) as two:
+        token = (await one.hello())["token"]
+        await two.hello(token=token, instance="other")
+        await one.fire("climb")
+        seen = [[(await tab.receive()) for _ in range(n)] for tab, n in ((one, 4), (two, 3))]
+    values = [[f["ops"][0]["value"] for f in frames if f["t"] == "patch"] for frames in seen]
+    assert values == [[1, 2, 3], [1, 2, 3]]
+    assert {frame["ack"] for frame in seen[1]} == {0}
+
+
+@pytest.mark.parametrize("token", [UNKNOWN_TOKEN, "", "alice", "x" * 100_000])
+async def test_a_token_that_the_server_never_gave_out_brings_nothing_to_life(token: str) -> None:
+    async with serving() as (app, address), connected(address) as tab:
+        app.directory.ref("alice")  # a library's token: not one for the web
+        welcome = await tab.hello(token=token)
+        assert welcome["token"] != token
+        assert len(app.directory) == 2
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "where"),
+    [
+        ("not json", "bad_frame", "$"),
+        ("[1, 2]", "bad_frame", "$"),
+        ('{"t": "nothing"}', "bad_frame", "$.t"),
+        ('{"t": "hello", "instance": "again"}', "bad_frame", "$.t"),
+        (b"binary", "bad_frame", "$"),
+        ('{"t": "event", "seq": 1, "name": "x.y"}', "unknown_handler", "$.name"),
+        ('{"t": "event", "seq": 1, "name": "served_root.served._hidden"}', "unknown_handler", None),
+        ('{"t":"event","seq":1,"name":"served_root.served.__init__"}', "unknown_handler", None),
+        ('{"t":"event","seq":1,"name":"served_root.served.set_count"}', "unknown_handler", None),
+        ('{"t": "event", "seq": 1, "name": ""}', "unknown_handler", "$.name"),
+    ],
+)  # fmt: skip
+async def test_bad_frames_get_an_error_and_the_connection_lives(
+    address: str, frame: str | bytes, code: str, where: str | None
+) -> None:
+    async with connected(address) as tab:
+        await tab.hello()
+        await tab.socket.send_message(frame)
+        error = await tab.receive()
+        assert (error["t"], error["code"]) == ("error", code)
+        assert where is None or error["where"] == where
+        if code != "bad_frame":
+            assert error["seq"] == 1
+            assert await tab.receive() == {"t": "ack", "ack": 1}
+        tab.seq = 1
+        await tab.fire("add")
+        assert (await tab.receive())["t"] == "patch"
+
+
+async def test_frames_before_the_hello_are_refused_and_the_hello_is_still_welcome(
+    address: str,
+) -> None:
+    async with connected(address) as tab:
+        await tab.fire("add")
+        error = await tab.receive()
+        assert (error["code"], error["seq"]) == ("bad_frame", 1)
+        assert "hello first" in error["message"]
+        await tab.socket.send_message("nonsense")
+        assert (await tab.receive())["code"] == "bad_frame"
+        assert (await tab.hello())["t"] == "welcome"
+
+
+async def test_wrong_arguments_name_the_culprit(address: str) -> None:
+    async with connected(address) as tab:
+        await tab.hello()
+        await tab.fire("add", "1")
+        error = await tab.receive()
+        assert (error["code"], error["where"]) == ("bad_arguments", "$.args[0]")
+        assert error["message"] == "expected int, got '1'"
+
+
+async def test_a_handler_that_raises_tells_the_client_nothing_else(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(address) as tab:
+        token = (await tab.hello())["token"]
+        await tab.fire("fail")
+        error, ack = await tab.receive(), await tab.receive()
+    assert error == {
+        "t": "error",
+        "code": "handler_failed",
+        "message": "served_root.served.fail failed",
+        "seq": 1,
+    }
+    assert ack == {"t": "ack", "ack": 1}
+    assert "Served.fail failed for token " + token[:8] in caplog.text
+    assert token not in caplog.text
+    assert "the inner secret" in caplog.text
+
+
+async def test_a_peer_of_another_protocol_is_told_so(address: str) -> None:
+    async with connected(address, protocol="chat") as tab:
+        with pytest.raises(ConnectionClosed) as caught:
+            await tab.socket.get_message()
+    assert caught.value.reason is not None
+    assert caught.value.reason.code == 4002
+
+
+async def shake_hands(address: str, path: str, origin: str) -> bytes:
+    """Send an upgrade by hand, and give the first line of the answer."""
+    host = address.removeprefix("http://")
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Protocol: {SUBPROTOCOL}",
+        *([f"Origin: {origin}"] if origin else []),
+    ]
+    stream = await trio.open_tcp_stream("127.0.0.1", int(host.rpartition(":")[2]))
+    async with stream:
+        await stream.send_all("\r\n".join([*lines, "", ""]).encode())
+        return bytes(await stream.receive_some()).partition(b"\r\n")[0]
+
+
+async def test_there_is_one_socket_path(address: str) -> None:
+    assert b" 404" in await shake_hands(address, "/elsewhere", "")
+    assert b" 101" in await shake_hands(address, "/_actorstate/ws?x=1", "")
+
+
+async def test_pages_of_other_sites_cannot_open_the_socket(address: str) -> None:
+    for origin in ("http://evil.example", "null", address.replace("127.0.0.1", "localhost")):
+        assert b" 403" in await shake_hands(address, "/_actorstate/ws", origin)
+    assert b" 101" in await shake_hands(address, "/_actorstate/ws", address)
+
+
+@pytest.mark.parametrize("missing", ["Sec-WebSocket-Key", "Sec-WebSocket-Version"])
+async def test_half_a_handshake_is_refused(address: str, missing: str) -> None:
+    head = (
+        b"GET /_actorstate/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Version: 13\r\n\r\n"
+    )
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(missing.encode())]
+    with trio.fail_after(5):
+        answer = await raw(address, b"\r\n".join(lines))
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 426"))
+
+
+async def test_an_oversized_message_closes_its_connection_alone(address: str) -> None:
+    async with connected(address) as good, connected(address) as bad:
+        await good.hello()
+        await bad.hello()
+        with pytest.raises(ConnectionClosed) as caught:  # noqa: PT012 - whichever is first
+            await bad.socket.send_message("x" * 2_000_000)
+            await bad.socket.get_message()
+        assert caught.value.reason is not None
+        assert caught.value.reason.code == 1009
+        await good.fire("add")
+        assert (await good.receive())["t"] == "patch"
+
+
+async def test_a_peer_that_vanishes_leaves_nothing_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as (_, address):
+        await wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().tasks_living
+        async with connected(address) as tab:
+            await tab.hello()
+            await tab.fire("add")
+            await tab.socket._stream.aclose()
+        with trio.fail_after(5):
+            # The token actor stays: the tab may come back.
+            while trio.lowlevel.current_statistics().tasks_living > before + 1:
+                await trio.lowlevel.checkpoint()
+    assert caplog.text == ""
+
+
+async def test_a_full_mailbox_makes_the_sender_wait_and_loses_nothing() -> None:
+    Served.gate = trio.Event()
+    async with serving(mailbox_capacity=3) as (app, address), connected(address) as tab:
+        token = (await tab.hello())["token"]
+        await tab.fire("wait")
+        for _ in range(20):
+            await tab.fire("add")
+        await wait_all_tasks_blocked(0.01)
+        assert len(app.directory.ref(token).mailbox) == 3
+        Served.gate.set()
+        values = [(await tab.receive())["ops"][0]["value"] for _ in range(21)]
+    assert values == list(range(1, 22))
+
+
+async def test_a_client_that_reads_nothing_is_cut_off_and_costs_no_more() -> None:
+    async with serving() as (app, address), connected(address) as tab, connected(address) as good:
+        token = (await tab.hello())["token"]
+        await good.hello(token=token, instance="good")
+        sent = 0
+        with trio.fail_after(30):
+            while len(app.directory.ref(token).mailbox) or sent < 3000:
+                async with app.modify_state(token) as state:
+                    state.get_substate(Served).text = f"{sent}" * 3000
+                sent += 1
+                while sent > (await good.receive())["version"]:
+                    pass
+        received = 0
+        with pytest.raises(ConnectionClosed):  # noqa: PT012 - after so many messages
+            while True:
+                await tab.socket.get_message()
+                received += 1
+        assert received < sent
+        # It comes back, and finds the whole state.
+        async with connected(address) as back:
+            assert (await back.hello(token=token))["version"] == sent
+
+
+async def test_leaving_the_app_closes_its_sockets_with_going_away() -> None:
+    async with trio.open_nursery() as nursery:
+        app, closed = App(root=ServedRoot), trio.Event()
+        with trio.CancelScope() as serving_scope:
+            async with app, trio.open_nursery() as inner:
+                address = await inner.start(app.serve, "127.0.0.1", 0)
+
+                async def stay() -> None:
+                    async with connected(address) as tab:
+                        await tab.hello()
+                        entered.set()
+                        with pytest.raises(ConnectionClosed) as caught:
+                            await tab.socket.get_message()
+                        assert caught.value.reason is not None
+                        assert caught.value.reason.code == 1001
+                    closed.set()
+
+                entered = trio.Event()
+                nursery.start_soon(stay)
+                await entered.wait()
+                serving_scope.cancel()
+        with trio.fail_after(5):
+            await closed.wait()
+
+
+async def test_a_port_that_is_taken_is_an_error(address: str) -> None:
+    app = App(root=ServedRoot)
+    async with app:
+        with pytest.raises(OSError, match="in use"):
+            await app.serve("127.0.0.1", int(address.rpartition(":")[2]))
