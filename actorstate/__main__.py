@@ -9,7 +9,7 @@ import logging
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,14 +105,30 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
     """Serve until SIGINT or SIGTERM; a server that is asked to stop, and does, has succeeded."""
     if store is not None:
         app.use_store(store)
+    stopped = trio.CancelScope()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with app, trio.open_nursery() as nursery:
-            address = await nursery.start(app.serve, options.host, options.port)
-            print(f"actorstate serves {options.target} at {address} (Ctrl-C stops it)", flush=True)
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
+        async with app:
+            app.start_soon(_cancel_at_first, signals, stopped)
+            with stopped:
+                announcement = _Announcement(options.target)
+                await app.serve(options.host, options.port, task_status=announcement)
     if store is not None:
         await store.aclose()
+
+
+async def _cancel_at_first(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+class _Announcement(trio.TaskStatus[str]):
+    """Prints the address when the server listens on it."""
+
+    def __init__(self, target: str) -> None:
+        self._target: Final = target
+
+    def started(self, value: str | None = None) -> None:
+        print(f"actorstate serves {self._target} at {value} (Ctrl-C stops it)", flush=True)
 
 
 if __name__ == "__main__":

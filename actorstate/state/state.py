@@ -131,6 +131,7 @@ class State(metaclass=StateMeta):
             parent.definition().substates[_snake_case(cls.__name__)] = cls
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Never:
+        """Refuse: nobody but a token's actor makes instances."""
         message = (
             f"{cls.__name__} cannot be created: its instances belong to a tab and are made by "
             f"its actor; reach them through self, get_substate() or app.modify_state(token)"

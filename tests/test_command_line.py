@@ -1,0 +1,132 @@
+"""``python -m actorstate``, as it is typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from actorstate import App
+from actorstate.__main__ import UsageError, load_app, main
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@contextmanager
+def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Start the command line in a process of its own; give it and the address it prints."""
+    command = [sys.executable, "-m", "actorstate", "run", *arguments, "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found is not None
+            yield process, found.group()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("target", ["background_task.py", "fetch.py", "demo.py"])
+def test_the_examples_are_served(target: str) -> None:
+    with running(str(EXAMPLES / target)) as (_, address):
+        page = urllib.request.urlopen(address)  # noqa: S310 - our own
+        with page:
+            assert page.status == 200
+            assert b"<h1" in page.read()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_within_a_second_without_a_traceback(sign: signal.Signals) -> None:
+    with running(str(EXAMPLES / "background_task.py")) as (process, _):
+        started = time.monotonic()
+        process.send_signal(sign)
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert errors == ""
+        assert time.monotonic() - started < 1
+
+
+def test_a_module_may_be_named_with_the_name_of_its_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site_of_mine.py").write_text(
+        "from actorstate import App\napp = App()\nother = App()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(load_app("site_of_mine"), App)
+    assert load_app("site_of_mine:other") is not load_app("site_of_mine:app")
+    assert isinstance(load_app("site_of_mine.py:other"), App)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("nowhere.py", "there is no file nowhere.py"),
+        ("nowhere_at_all", "there is no module 'nowhere_at_all'"),
+        ("json", "json should have an App named 'app', but there is none"),
+        ("json:loads", "named 'loads', but it is <function loads"),
+    ],
+)
+def test_a_target_without_an_app_says_what_is_missing(target: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_app(target)
+
+
+def test_what_a_module_fails_to_import_is_not_taken_for_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site_with_a_mistake.py").write_text("import not_installed_at_all\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="not_installed_at_all"):
+        load_app("site_with_a_mistake")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere.py"], "actorstate: there is no file nowhere.py"),
+        (
+            ["run", str(EXAMPLES / "fetch.py"), "--store", "carrier-pigeon://"],
+            "no store for 'carrier-pigeon://'; known are: memory://",
+        ),
+    ],
+)
+def test_wrong_arguments_end_with_a_sentence_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said_plainly() -> None:
+    target = str(EXAMPLES / "background_task.py")
+    with running(target, "--store", "memory://") as (_, address):
+        port = address.rpartition(":")[2]
+        done = subprocess.run(
+            [sys.executable, "-m", "actorstate", "run", target, "--port", port],
+            capture_output=True, text=True, timeout=20, check=False, env=dict(os.environ),
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_examples_are_short() -> None:
+    for name in ("background_task.py", "fetch.py"):
+        assert len((EXAMPLES / name).read_text().splitlines()) < 60
