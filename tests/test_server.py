@@ -266,6 +266,7 @@ async def test_an_event_that_is_sent_again_after_a_reconnect_is_done_once(addres
     async with connected(address) as tab:
         assert (await tab.hello(token=token))["ack"] == 1
         await tab.fire("add")  # seq 1 once more
+        assert await tab.receive() == {"t": "ack", "ack": 1}
         await tab.fire("add")
         assert (await tab.receive())["ops"][0]["value"] == 2
 

@@ -212,10 +212,13 @@ class Bell:
         self._thread = threading.get_ident()
         self._sleeps = False
 
-    async def sleep(self) -> None:
-        """Sleep until somebody rings. If cancelled, a ring comes to nothing."""
+    def sleep(self) -> Awaitable[object]:
+        """Sleep until somebody rings; await it at once. If cancelled, a ring comes to nothing.
+
+        It may wake without need, by a ring from before; so look again at what it is about.
+        """
         self._sleeps = True
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - by the caller
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._sleeps = False
@@ -248,7 +251,6 @@ class Mailbox:
         self._lock = threading.Lock()
         self._closed: str | None = None
         self._bell: Bell | None = None
-        self._asleep = False
         self._room = trio.lowlevel.ParkingLot()
         self._row = 0
 
@@ -280,6 +282,11 @@ class Mailbox:
         """
         self._put(Envelope(message), math.inf)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether nobody has to wait to put a message; also true when none will be taken."""
+        return len(self._envelopes) < self.capacity or self._closed is not None
+
     async def post_when_room(self, message: Any) -> None:
         """Wait for room, then put a message at the end. In the actor's trio thread only.
 
@@ -288,13 +295,13 @@ class Mailbox:
         Raises:
             ActorDeadError: the actor has ended.
         """
-        while len(self._envelopes) >= self.capacity and self._closed is None:
+        while not self.has_room:
             await self._room.park()
         self.put(Envelope(message))
 
     def _put(self, envelope: Envelope[Any], capacity: float) -> None:
         with self._lock:
-            closed, bell = self._closed, self._bell if self._asleep else None
+            closed = self._closed
             if closed is None:
                 if len(self._envelopes) >= capacity:
                     message = f"the mailbox holds {capacity} messages; wait until it has room"
@@ -302,8 +309,8 @@ class Mailbox:
                 self._envelopes.append(envelope)
         if closed is not None:
             _answer_dead(envelope, closed)
-        elif bell is not None:
-            bell.ring()
+        elif self._bell is not None:  # read after the message is in; see `get`
+            self._bell.ring()
 
     async def get(self) -> Envelope[Any]:
         """Wait for the next message and take it out.
@@ -315,25 +322,17 @@ class Mailbox:
         if self._row > _FAIR_SHARE:
             self._row = 0
             await trio.lowlevel.checkpoint()
+        # The bell hangs before the look into the mailbox: a thread that puts after the look finds
+        # it, and its ring is heard in this thread, after this task has gone to sleep.
+        if self._bell is None:
+            self._bell = Bell()
         while not self._envelopes:
             self._row = 0
-            await self._sleep_until_put()
+            await self._bell.sleep()
         envelope = self._envelopes.popleft()
         if self._room:
             self._room.unpark()
         return envelope
-
-    async def _sleep_until_put(self) -> None:
-        if self._bell is None:
-            self._bell = Bell()
-        with self._lock:
-            if self._envelopes:
-                return
-            self._asleep = True
-        try:
-            await self._bell.sleep()
-        finally:
-            self._asleep = False
 
     def close(self, reason: str) -> None:
         """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`."""

@@ -38,7 +38,8 @@ from actorstate.stores.base import Store
 
 logger: Final = logging.getLogger("actorstate.actors")
 
-# How many page loads of one tab are remembered by the number of their last event.
+# How many page loads of a tab that are gone are remembered by the number of their last event, in
+# case they come back and send it again.
 _REMEMBERED_INSTANCES: Final = 8
 
 
@@ -111,29 +112,22 @@ class TokenActor(TrioActor):
     # ---- events ----------------------------------------------------------------------------
 
     async def _on_event(self, event: Event) -> None:
-        if not self._is_done(event):
-            try:
-                handler = self._services.schema.handler(event.name)
-                arguments = handler.structure(event.args)
-            except UnknownHandlerError as error:
-                failure = Failure("unknown_handler", str(error), event.seq, "$.name")
-            except BadArgumentsError as error:
-                failure = Failure("bad_arguments", str(error), event.seq, error.where)
-            else:
-                failure = await self._run(handler, arguments, event)
-            self._mark_done(event)
-            if failure is not None:
-                self._send(event.instance, failure)
-        if event.seq is not None:
-            self._send(event.instance, Ack(self._ack_of(event.instance)))
+        if self._is_done(event):
+            return self._acknowledge(event)
+        try:
+            handler = self._services.schema.handler(event.name)
+            arguments = handler.structure(event.args)
+        except UnknownHandlerError as error:
+            return self._reject(event, "unknown_handler", str(error), "$.name")
+        except BadArgumentsError as error:
+            return self._reject(event, "bad_arguments", str(error), error.where)
+        return await self._run(handler, arguments, event)
 
-    async def _run(
-        self, handler: Handler, arguments: tuple[Any, ...], event: Event | None
-    ) -> Failure | None:
+    async def _run(self, handler: Handler, arguments: tuple[Any, ...], event: Event | None) -> None:
         """Run a handler to its end; or start it, if it is a background task."""
         if handler.is_background:
             self._start_task(handler, arguments)
-            return None
+            return self._acknowledge(event)
         turn = self._tree.open_turn(handler.label)
         hold(turn)
         try:
@@ -144,13 +138,13 @@ class TokenActor(TrioActor):
             await self._conclude(turn, turn.commit(), as_invocations(result), event)
         except Exception:
             # Whatever a handler raises is its own affair: the turn is undone, the log has it.
+            turn.roll_back()
             label = token_label(self._token)
             logger.exception("%s failed for token %s; its turn was undone", handler, label)
-            return Failure("handler_failed", f"{handler.full_name} failed", event and event.seq)
+            self._reject(event, "handler_failed", f"{handler.full_name} failed")
         finally:
-            turn.roll_back()  # without effect once it is committed
+            turn.roll_back()  # if this actor is being stopped; without effect once it has ended
             release(turn)
-        return None
 
     async def _finish(self, result: Any, turn: Turn) -> object:
         """Bring what calling a handler gave to its end; every ``yield`` is a checkpoint."""
@@ -248,40 +242,55 @@ class TokenActor(TrioActor):
         turn.stored(commit)
         for invocation in invocations:
             self.mailbox.post_always(Call(invocation))
-        if event is not None:
-            self._mark_done(event)
-        if commit is not None:
-            for connection in self._connections:
-                ack = self._ack_of(connection.instance)
-                connection.send(Patch(commit.version, ack, commit.operations))
+        if commit is None:
+            self._acknowledge(event)
+            return
+        self._mark_done(event)
+        for connection in self._connections:
+            ack = self._done[connection.instance]
+            connection.send(Patch(commit.version, ack, commit.operations))
 
     # ---- connections -----------------------------------------------------------------------
 
     def _attach(self, connection: Connection) -> None:
         self._connections.append(connection)
-        ack = self._ack_of(connection.instance)
+        ack = self._done.setdefault(connection.instance, 0)
+        self._forget_old_instances()
         connection.send(Welcome(self._token, self._tree.version, ack, self._tree.public()))
 
     def _detach(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.remove(connection)
 
+    def _forget_old_instances(self) -> None:
+        """Keep the event numbers of those that are here, and of the last that were."""
+        here = {connection.instance for connection in self._connections}
+        gone = [instance for instance in self._done if instance not in here]
+        for instance in gone[: max(0, len(gone) - _REMEMBERED_INSTANCES)]:
+            del self._done[instance]
+
     def _send(self, instance: str | None, notice: Failure | Ack) -> None:
         for connection in self._connections:
             if connection.instance == instance:
                 connection.send(notice)
 
+    def _reject(
+        self, event: Event | None, code: str, message: str, where: str | None = None
+    ) -> None:
+        """Tell the page that sent an event what is wrong with it. That settles the event."""
+        if event is not None:
+            self._send(event.instance, Failure(code, message, event.seq, where))
+            self._acknowledge(event)
+
+    def _acknowledge(self, event: Event | None) -> None:
+        """Tell the page that sent an event that it is done, where no patch says so."""
+        self._mark_done(event)
+        if event is not None and event.seq is not None:
+            self._send(event.instance, Ack(self._done[event.instance or ""]))
+
     def _is_done(self, event: Event) -> bool:
-        return event.seq is not None and event.seq <= self._ack_of(event.instance)
+        return event.seq is not None and event.seq <= self._done.get(event.instance or "", 0)
 
-    def _ack_of(self, instance: str | None) -> int:
-        return self._done.get(instance or "", 0)
-
-    def _mark_done(self, event: Event) -> None:
-        if event.seq is None:
-            return
-        # Taken out and put in again: the dict is in the order of use, and the oldest goes.
-        self._done.pop(event.instance or "", None)
-        self._done[event.instance or ""] = event.seq
-        while len(self._done) > _REMEMBERED_INSTANCES:
-            del self._done[next(iter(self._done))]
+    def _mark_done(self, event: Event | None) -> None:
+        if event is not None and event.seq is not None and not self._is_done(event):
+            self._done[event.instance or ""] = event.seq

@@ -134,7 +134,7 @@ def same_json(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, int | str):
+    if isinstance(a, (int, str)):
         return a == b
     return encode_json(a) == encode_json(b)
 

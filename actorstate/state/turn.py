@@ -202,4 +202,6 @@ def hold(turn: Turn) -> None:
 
 def release(turn: Turn) -> None:
     """Take back what `hold` gave to the running code."""
-    _held.set(tuple(held for held in _held.get() if held is not turn))
+    held = _held.get()
+    inner = held and held[-1] is turn  # as good as always
+    _held.set(held[:-1] if inner else tuple(other for other in held if other is not turn))

@@ -17,7 +17,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from actorstate.actors.directory import Directory
-from actorstate.actors.messages import Ack, Attach, Detach, Failure, Notice
+from actorstate.actors.messages import Attach, Detach, Failure, Notice
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
 from actorstate.web.protocol import EventFrame, FrameError, Hello, decode, encode, to_event
@@ -59,7 +59,6 @@ class SocketConnection:
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final[deque[Notice]] = deque()
         self._bell: Bell | None = None
-        self._told = 0
         self._instance = ""
         self._scope: Final = trio.CancelScope()
 
@@ -70,10 +69,6 @@ class SocketConnection:
 
     def send(self, notice: Notice) -> None:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
-        if isinstance(notice, Ack) and notice.ack <= self._told:
-            return  # the patch before has said it
-        if not isinstance(notice, Failure):
-            self._told = notice.ack
         if len(self._outbox) >= _OUTBOX_CAPACITY:
             logger.info("connection %s does not read; closing it", self._session)
             self.close()

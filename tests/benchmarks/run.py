@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -101,20 +102,19 @@ async def serve_echo() -> None:
         print(server.port, flush=True)
 
 
-async def serve_app() -> None:
-    async with App(root=Bench) as app, trio.open_nursery() as nursery:
-        address = await nursery.start(app.serve, "127.0.0.1", 0)
-        print(address.rpartition(":")[2], flush=True)
+ECHO = [sys.executable, __file__, "echo"]
+APP = [sys.executable, "-m", "actorstate", "run", __file__, "--port", "0"]
 
 
 @contextmanager
-def server(name: str) -> Generator[int]:
-    """Run a server in a process of its own; give its port."""
-    command = [sys.executable, __file__, name]
+def server(command: list[str]) -> Generator[int]:
+    """Run a server in a process of its own; give the port that it prints."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield int(process.stdout.readline())
+            found = re.search(r"(\d+)(?: |$)", process.stdout.readline())
+            assert found is not None
+            yield int(found[1])
         finally:
             process.terminate()
 
@@ -175,7 +175,7 @@ def median(measure: Callable[[], Awaitable[float]]) -> float:
 
 def compare(connections: int) -> tuple[float, float, float]:
     """Measure app and echo in turn, pair by pair; give both medians and that of the ratios."""
-    with server("app") as app_port, server("echo") as echo_port:
+    with server(APP) as app_port, server(ECHO) as echo_port:
         pairs = [
             (
                 trio.run(round_trips, app_port, connections),
@@ -203,9 +203,10 @@ def main() -> int:
     return 0 if worst >= LEAST_RATIO else 1
 
 
-SERVERS = {"app": serve_app, "echo": serve_echo}
+app = App(root=Bench)
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        trio.run(SERVERS[sys.argv[1]])
-    sys.exit(main())
+    if sys.argv[1:] == ["echo"]:
+        trio.run(serve_echo)
+    else:
+        sys.exit(main())
