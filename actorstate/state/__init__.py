@@ -10,6 +10,7 @@ decided and tested in this room alone. The rooms above bring turns in and carry 
 - ``handlers``     the methods that events run
 - ``patch``        RFC 6902 operations
 - ``turn``         the exclusive right to change one tree, from grant to commit or rollback
-- ``state``        the State class, and what the metaclass makes of its body
+- ``definition``   what the body of a State class becomes
+- ``state``        the State class
 - ``tree``         the instances of one token, and the schema of all State classes of an app
 """

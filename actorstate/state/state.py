@@ -1,30 +1,16 @@
-"""The State class: what users subclass, and what is made of the body of a subclass."""
+"""The State class: what users subclass."""
 
 from __future__ import annotations
 
 import inspect
-import re
 import weakref
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from types import FunctionType, TracebackType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Final,
-    Never,
-    Self,
-    TypeVar,
-    cast,
-    get_origin,
-    get_type_hints,
-    overload,
-)
-
-import attrs
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self, TypeVar, cast, overload
 
 from actorstate.exceptions import ImmutableStateError, StateDefinitionError
-from actorstate.state.handlers import Handler, Setter
+from actorstate.state.definition import Definition, define, make_setter, snake_case
+from actorstate.state.handlers import Handler
 from actorstate.state.turn import is_held
 from actorstate.state.vars import Var
 
@@ -33,33 +19,7 @@ if TYPE_CHECKING:
 
 AnyState = TypeVar("AnyState", bound="State")
 
-_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SETTER_PREFIX: Final = "set_"
-
-
-def _snake_case(name: str) -> str:
-    """Give the name of a state for the name of its class.
-
-    >>> _snake_case("MyTaskState"), _snake_case("HTTPState")
-    ('my_task_state', 'http_state')
-    """
-    return _WORD_START.sub("_", name).lower()
-
-
-@attrs.frozen(eq=False)
-class Definition:
-    """What is known of a State class: made once, while the class is being defined."""
-
-    full_name: str
-    """Its path from the root, on the wire and in snapshots: ``state.my_task_state``."""
-    vars: Mapping[str, Var]
-    """The vars that it declares itself."""
-    all_vars: Mapping[str, Var]
-    """These and its parents', which its instances read and write through."""
-    handlers: dict[str, Handler]
-    """What a browser may call, by name. Setters join it when the program names them."""
-    substates: weakref.WeakValueDictionary[str, type[State]]
-    """The direct subclasses, by name. Weak, so that defining a class keeps nothing alive."""
 
 
 class StateMeta(type):
@@ -83,7 +43,7 @@ class StateMeta(type):
         if var is None or var.is_backend:
             message = f"{cls.__name__} has no var or handler {name!r}"
             raise AttributeError(message)
-        return _make_setter(var, name)
+        return make_setter(var, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if isinstance(inspect.getattr_static(cls, name, None), Var):
@@ -93,15 +53,6 @@ class StateMeta(type):
             )
             raise ImmutableStateError(message)
         super().__setattr__(name, value)
-
-
-def _make_setter(var: Var, name: str) -> Handler:
-    handlers = var.owner.definition().handlers
-    if name not in handlers:
-        setter = Setter(var)
-        setter.__set_name__(var.owner, name)
-        handlers[name] = setter
-    return handlers[name]
 
 
 class State(metaclass=StateMeta):
@@ -126,9 +77,9 @@ class State(metaclass=StateMeta):
     def __init_subclass__(cls, *, root: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         parent = None if root else _parent_of(cls)
-        type.__setattr__(cls, "_definition", _define(cls, parent))
+        type.__setattr__(cls, "_definition", define(cls, parent))
         if parent is not None:
-            parent.definition().substates[_snake_case(cls.__name__)] = cls
+            parent.definition().substates[snake_case(cls.__name__)] = cls
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Never:
         """Refuse: nobody but a token's actor makes instances."""
@@ -243,9 +194,6 @@ def _not_holding(var: Var) -> str:
     )
 
 
-# ---- what a class body becomes -------------------------------------------------------------
-
-
 def _parent_of(cls: type[State]) -> type[State]:
     parents = [base for base in cls.__bases__ if issubclass(base, State)]
     if len(parents) != 1:
@@ -253,133 +201,6 @@ def _parent_of(cls: type[State]) -> type[State]:
         raise StateDefinitionError(message)
     return parents[0]
 
-
-def _define(cls: type[State], parent: type[State] | None) -> Definition:
-    inherited: Mapping[str, Var] = parent.definition().all_vars if parent is not None else {}
-    _refuse_taken_name(cls, parent)
-    own_vars = dict(_collect_vars(cls, inherited))
-    handlers = dict(_collect_handlers(cls, {**inherited, **own_vars}))
-    name = _snake_case(cls.__name__)
-    return Definition(
-        full_name=f"{parent.get_full_name()}.{name}" if parent is not None else name,
-        vars=own_vars,
-        all_vars={**inherited, **own_vars},
-        handlers=handlers,
-        substates=weakref.WeakValueDictionary(),
-    )
-
-
-def _refuse_taken_name(cls: type[State], parent: type[State] | None) -> None:
-    """Refuse two states of one name; defining the same class again replaces it, as on reload."""
-    if parent is None:
-        return
-    other = parent.definition().substates.get(_snake_case(cls.__name__))
-    if other is None or _identity(other) == _identity(cls):
-        return
-    message = (
-        f"{_identity(cls)} and {_identity(other)} would both be the state "
-        f"{other.get_full_name()!r}; rename one of the classes"
-    )
-    raise StateDefinitionError(message)
-
-
-def _identity(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _own_annotations(cls: type[State]) -> dict[str, Any]:
-    # Of this class alone: the parents' are known, and their modules are not this one.
-    own = type(cls.__name__, (), {"__annotations__": inspect.get_annotations(cls)})
-    own.__module__ = cls.__module__
-    try:
-        return get_type_hints(own, include_extras=True)
-    except NameError as error:
-        message = (
-            f"{cls.__name__}: the type of a var cannot be resolved ({error}); define or import "
-            f"{error.name!r} at the top level of the module, before the class"
-        )
-        raise StateDefinitionError(message) from error
-
-
-def _collect_vars(cls: type[State], inherited: Mapping[str, Var]) -> Iterator[tuple[str, Var]]:
-    body = dict(vars(cls))
-    for name, declared in _own_annotations(cls).items():
-        if declared is ClassVar or get_origin(declared) is ClassVar:
-            continue
-        _refuse_reserved(cls, name, inherited)
-        if name not in body:
-            message = (
-                f"{cls.__name__}.{name} has no default; a new tab needs one: write "
-                f"`{name}: {getattr(declared, '__name__', declared)} = ...`"
-            )
-            raise StateDefinitionError(message)
-        var = Var(cls, name, declared, body[name])
-        type.__setattr__(cls, name, var)
-        yield name, var
-
-
-def _collect_handlers(
-    cls: type[State], all_vars: Mapping[str, Var]
-) -> Iterator[tuple[str, Handler]]:
-    for name, member in list(vars(cls).items()):
-        if name.startswith("__") or name == "_definition" or isinstance(member, Var):
-            _refuse_constructor(cls, name, member)
-        elif isinstance(member, Handler):
-            yield name, _as_reachable(cls, name, member, all_vars)
-        elif isinstance(member, FunctionType) and not name.startswith("_"):
-            handler = Handler(member)
-            type.__setattr__(cls, name, handler)
-            yield name, _as_reachable(cls, name, handler, all_vars)
-        elif not _may_stay(cls, name, member):
-            message = (
-                f"{cls.__name__}.{name} has no type; write `{name}: {type(member).__name__} = "
-                f"{member!r}` for a var, or `ClassVar` for a constant of the class"
-            )
-            raise StateDefinitionError(message)
-
-
-def _may_stay(cls: type[State], name: str, member: Any) -> bool:
-    if name in inspect.get_annotations(cls):
-        return True
-    return isinstance(member, FunctionType | type) or hasattr(cast("object", member), "__get__")
-
-
-def _refuse_constructor(cls: type[State], name: str, member: Any) -> None:
-    if name in ("__init__", "__new__") and isinstance(member, FunctionType | staticmethod):
-        message = f"{cls.__name__}.{name}: a state has no constructor; give its vars defaults"
-        raise StateDefinitionError(message)
-
-
-def _as_reachable(
-    cls: type[State], name: str, handler: Handler, all_vars: Mapping[str, Var]
-) -> Handler:
-    _refuse_reserved(cls, name, all_vars)
-    if name.startswith("_"):
-        message = f"{cls.__name__}.{name} is private and no browser can reach it; rename it"
-        raise StateDefinitionError(message)
-    handler.__set_name__(cls, name)
-    for parameter in handler.signature.parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
-            message = (
-                f"{handler}: the parameter {str(parameter)!r} cannot be filled from a browser; "
-                f"name each one before any *, or start the method's name with _"
-            )
-            raise StateDefinitionError(message)
-    return handler
-
-
-def _refuse_reserved(cls: type[State], name: str, all_vars: Mapping[str, Var]) -> None:
-    if name in _RESERVED:
-        message = f"{cls.__name__}.{name}: {name!r} is a name of State itself; choose another"
-        raise StateDefinitionError(message)
-    if name in all_vars:
-        message = f"{cls.__name__}.{name}: {all_vars[name]} is declared already; choose another"
-        raise StateDefinitionError(message)
-
-
-_RESERVED: Final = frozenset(
-    {"definition", "get_full_name", "get_substate", "get_token", "create_for"}
-)
 
 type.__setattr__(
     State,
