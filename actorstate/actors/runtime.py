@@ -475,19 +475,23 @@ class TrioActor(pykka.Actor):
         return cast("Mailbox", self.actor_inbox)
 
     async def _live(self) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                self.children = Scope(nursery)
+        async with trio.open_nursery() as nursery:
+            self.children = Scope(nursery)
+            try:
                 await self._loop()
-                nursery.cancel_scope.cancel()
-        except* Exception as errors:  # noqa: BLE001 - supervision: logged, and told to on_failure
-            # A failure of its own, or of user code that a cancellation met halfway. It ends here:
-            # the parent's nursery must see nothing of it but the cancellation, if there was one.
-            self._fail(errors)
-        finally:
-            self.actor_stopped.set()
-            self.mailbox.close(f"{self} has stopped; the message was not handled")
-            self.on_ended()
+            except* Exception as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
+                # A failure of its own, or of user code that a cancellation met halfway. It ends
+                # here: the parent sees nothing of it but the cancellation, if there was one.
+                self._fail(errors)
+            finally:
+                self._close()
+            nursery.cancel_scope.cancel()
+
+    def _close(self) -> None:
+        """Take no more messages. In the step of the last one, so that nobody finds it half dead."""
+        self.actor_stopped.set()
+        self.mailbox.close(f"{self} has stopped; the message was not handled")
+        self.on_ended()
 
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
@@ -543,4 +547,7 @@ class TrioActor(pykka.Actor):
         """Run when the actor is told to stop, after the last message. May be async."""
 
     def on_ended(self) -> None:
-        """Run last, however the actor ended: it takes no message any more. Must not raise."""
+        """Run once it takes no message any more, however it came to that. Must not raise.
+
+        Its children are told to end after it.
+        """
