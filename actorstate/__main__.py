@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import importlib
+import importlib.util
 import logging
-import runpy
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +20,7 @@ from actorstate.stores.base import Store
 from actorstate.stores.urls import open_store
 
 _DEFAULT_NAME: Final = "app"
+_HIGHEST_PORT: Final = 65_535
 _COLLECTOR_THRESHOLD: Final = 20_000  # allocations between two rounds; Python's default is 700
 
 
@@ -39,11 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
-        store = open_store(options.store) if options.store else None
-        trio.run(functools.partial(_serve, load_app(options.target), options, store))
-    except (UsageError, ValueError, OSError) as error:
+        store = _open_store(options.store) if options.store else None
+        trio.run(_serve, load_app(options.target), options, store)
+    except UsageError as error:
         print(f"actorstate: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the server was there to be asked
+        return 130
     return 0
 
 
@@ -53,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="serve an app")
     run.add_argument("target", help="a Python file, a module, or module:name (default name: app)")
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    run.add_argument("--port", default=8000, type=int, help="port, 0 for a free one (%(default)s)")
+    run.add_argument(
+        "--port", default=8000, type=_port, help="port, 0 for a free one (%(default)s)"
+    )
     run.add_argument("--store", help="where state rests, as in memory:// (the app's own)")
     run.add_argument(
         "--log-level",
@@ -62,6 +66,21 @@ def _parser() -> argparse.ArgumentParser:
         help="least severity that is logged (%(default)s)",
     )
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _HIGHEST_PORT:
+        message = f"{text!r} is no port; it takes a number from 0 to {_HIGHEST_PORT}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _open_store(url: str) -> Store:
+    try:
+        return open_store(url)
+    except ValueError as error:
+        message = f"--store: {error}"
+        raise UsageError(message) from error
 
 
 def load_app(target: str) -> App:
@@ -89,10 +108,21 @@ def _run_file(path: Path) -> dict[str, Any]:
         message = f"there is no file {path}"
         raise UsageError(message)
     sys.path.insert(0, str(path.resolve().parent))  # as python itself does for a script
-    return runpy.run_path(str(path), run_name=path.stem)
+    # A module as any other, so that what it defines stays, and annotations find their names; but
+    # not in the place of one that is there already, such as the library that it is called after.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} (served)"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
 
 
 def _import_module(name: str) -> dict[str, Any]:
+    if not all(part.isidentifier() for part in name.split(".")):
+        message = f"{name!r} is neither a Python file nor the name of a module"
+        raise UsageError(message)
     sys.path.insert(0, str(Path.cwd()))  # as python -m does
     try:
         return vars(importlib.import_module(name))
@@ -113,8 +143,7 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
         async with app:
             app.start_soon(_cancel_at_first, signals, stopped)
             with stopped:
-                announcement = _Announcement(options.target)
-                await app.serve(options.host, options.port, task_status=announcement)
+                await _serve_here(app, options)
     if store is not None:
         await store.aclose()
 
@@ -128,6 +157,16 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTOR_THRESHOLD)
+
+
+async def _serve_here(app: App, options: argparse.Namespace) -> None:
+    announcement = _Announcement(options.target)
+    try:
+        await app.serve(options.host, options.port, task_status=announcement)
+    except OSError as error:
+        reason = error.strerror or error
+        message = f"cannot serve on --host {options.host} --port {options.port}: {reason}"
+        raise UsageError(message) from error
 
 
 async def _cancel_at_first(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

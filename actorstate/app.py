@@ -99,7 +99,7 @@ class App:
         Raises:
             RuntimeError: the app is running.
         """
-        if self._directory is not None:
+        if self._nursery is not None:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
         self._store = store
@@ -126,7 +126,7 @@ class App:
         self._pages[route] = render_page(page() if callable(page) else page, title=title)
 
     async def __aenter__(self) -> Self:
-        if self._directory is not None:
+        if self._nursery is not None:
             message = "the app is running already; make another App to run beside it"
             raise RuntimeError(message)
         schema = Schema.of(self._root)
@@ -148,6 +148,7 @@ class App:
         """Cancel what runs, wait until it has ended, and let the block's exception pass."""
         assert self._nursery is not None
         self._running_scope.nursery.cancel_scope.cancel()
+        self._scope = self._directory = None  # nobody comes in any more
         try:
             await self._nursery.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
@@ -156,7 +157,7 @@ class App:
             if group.exceptions != (exc,):
                 raise
         finally:
-            self._nursery = self._scope = self._directory = None
+            self._nursery = None
 
     @property
     def _running_scope(self) -> Scope:
@@ -190,7 +191,8 @@ class App:
         Raises:
             ImmutableStateError: (on entering) the caller is inside a turn of this token already.
             MailboxFullError: (on entering) too many wait for this token already.
-            ActorDeadError: the app is being left; nothing was changed.
+            ActorDeadError: the app was left meanwhile; nothing was changed.
+            RuntimeError: (on entering) the app is not running.
         """
         return ModifyState(self, token)
 

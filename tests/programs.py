@@ -7,7 +7,7 @@ what it does. So the committed history tells the one serial order that the outco
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any, ClassVar
 
@@ -16,9 +16,10 @@ import trio
 from clients import Client
 from hypothesis import strategies as st
 
-from actorstate import App, State, background
+from actorstate import ActorDeadError, App, ImmutableStateError, MemoryStore, State, background
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.handlers import as_invocation
+from actorstate.stores.base import Snapshot
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 SECRET = 987_654_321
@@ -191,7 +192,9 @@ class Player:
         self.clients = [self.page]
         self.left: list[Client] = []
         self.events = 0
-        self.app = App(root=PlayRoot)
+        self.is_left = False
+        self.store = MemoryStore()
+        self.app = App(root=PlayRoot, store=self.store)
 
     async def visit(self, number: int, visit: Visit) -> None:
         await trio.sleep(visit.start)
@@ -256,6 +259,29 @@ class Player:
                 await next(iter(app.background_tasks)).wait()
             async with app.modify_state(TOKEN) as state:
                 return self.outcome(state.get_substate(Playing))
+
+    async def play_until(self, moment: float) -> Snapshot | None:
+        """Leave the app at some moment, whatever is going on; give what the store has then.
+
+        The scripts run outside the app, so that they have to end by what it tells them.
+        """
+        async with trio.open_nursery() as outside, self.app as app:
+            app.directory.ref(TOKEN).tell(Attach(self.page))
+            for number, visit in enumerate(self.program.visits):
+                outside.start_soon(self.until_left, self.visit, number, visit)
+            for index, script in enumerate(self.program.scripts):
+                outside.start_soon(self.until_left, self.follow, index, script)
+            await trio.sleep(moment)
+            self.is_left = True
+        return await self.store.load(TOKEN)
+
+    async def until_left(self, script: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            await script(*args)
+        except (ActorDeadError, ImmutableStateError):
+            assert self.is_left  # and with the app the turn
+        except RuntimeError as error:
+            assert "not running" in str(error)  # noqa: PT017 - the app says so, to latecomers
 
     def outcome(self, playing: Playing) -> Outcome:
         tree = playing._State__tree  # pyright: ignore[reportAttributeAccessIssue]

@@ -61,6 +61,10 @@ class Counting(Root):
         async with self:
             self.log = [*self.log, text]
 
+    @background
+    async def linger(self, text: str) -> None:
+        await trio.sleep_forever()
+
 
 class Misusing(Root):
     value: int = 0
@@ -264,18 +268,16 @@ async def test_many_instances_run_at_once_and_are_in_background_tasks_while_they
     assert sorted(log[1:]) == list("01234")
 
 
-async def test_a_task_is_described_by_its_handle(
-    app: App, ref: TrioActorRef[TokenActor], autojump_clock: MockClock
+async def test_a_task_is_described_by_its_handle_and_cancelled_through_it(
+    app: App, ref: TrioActorRef[TokenActor]
 ) -> None:
-    async with app.modify_state(TOKEN):
-        ref.tell(event(Counting.write_later, ["x"]))
-    async with app.modify_state(TOKEN):
-        [task] = app.background_tasks
-        assert (task.token, task.name, task.arguments) == (TOKEN, "Counting.write_later", ("x",))
-        assert task.started.tzinfo is not None
-        task.cancel()
-        await task.wait()
-        assert app.background_tasks == set()
+    await fire(ref, Counting.linger, "x")
+    [task] = app.background_tasks
+    assert (task.token, task.name, task.arguments) == (TOKEN, "Counting.linger", ("x",))
+    assert task.started.tzinfo is not None
+    task.cancel()
+    await task.wait()
+    assert app.background_tasks == set()
 
 
 # ---- misuse -------------------------------------------------------------------------------------

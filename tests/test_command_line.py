@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import re
 import signal
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from actorstate import App
+from actorstate import App, State
 from actorstate.__main__ import UsageError, load_app, main
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -103,7 +105,13 @@ def test_what_a_module_fails_to_import_is_not_taken_for_the_module(
         (["run", "nowhere.py"], "actorstate: there is no file nowhere.py"),
         (
             ["run", str(EXAMPLES / "fetch.py"), "--store", "carrier-pigeon://"],
-            "no store for 'carrier-pigeon://'; known are: memory://",
+            "actorstate: --store: no store for 'carrier-pigeon://'; known are: memory://",
+        ),
+        (["run", "x", "--store", "redis://[bad"], "actorstate: --store: "),
+        (["run", ".foo"], "'.foo' is neither a Python file nor the name of a module"),
+        (
+            ["run", str(EXAMPLES / "fetch.py"), "--host", "nohost.invalid"],
+            "cannot serve on --host nohost.invalid --port 8000: ",
         ),
     ],
 )
@@ -112,6 +120,28 @@ def test_wrong_arguments_end_with_a_sentence_and_status_2(
 ) -> None:
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
+def test_what_is_no_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "x.py", f"--port={port}"])
+    assert caught.value.code == 2
+    assert "is no port; it takes a number from 0 to 65535" in capsys.readouterr().err
+
+
+def test_what_a_file_defines_stays_and_may_be_called_as_a_library(tmp_path: Path) -> None:
+    site = tmp_path / "json.py"
+    site.write_text(
+        "from actorstate import App, State, heading\n"
+        "class OfTheFile(State):\n    count: int = 0\n"
+        "app = App()\napp.add_page(lambda: heading(OfTheFile.count))\n"
+    )
+    assert isinstance(load_app(str(site)), App)
+    gc.collect()
+    assert "of_the_file" in State.definition().substates
+    assert json.dumps([1]) == "[1]"
+    del State.definition().substates["of_the_file"]
 
 
 def test_a_port_that_is_taken_is_said_plainly() -> None:
@@ -123,7 +153,7 @@ def test_a_port_that_is_taken_is_said_plainly() -> None:
             capture_output=True, text=True, timeout=20, check=False, env=dict(os.environ),
         )  # fmt: skip
     assert done.returncode == 2
-    assert "in use" in done.stderr
+    assert f"cannot serve on --host 127.0.0.1 --port {port}: Address already" in done.stderr
     assert "Traceback" not in done.stderr
 
 

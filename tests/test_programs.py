@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 import trio
-from hypothesis import example, given, settings
+from hypothesis import example, given, settings, strategies as st
 from programs import SECRET, Block, Outcome, Player, Program, Script, Step, programs
 from trio.testing import MockClock
 
 from actorstate.actors.messages import Failure, Welcome
+from actorstate.stores.base import Snapshot
 
+ONE_YIELD = Program((Script("task", 0, (Block(0, (Step("apply", 1), Step("yield"))),)),), ())
 LONG = 10_000  # seconds of virtual time: more than any program takes
 
 
@@ -29,13 +32,9 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @settings(max_examples=10 * settings().max_examples)
-@given(programs())
-@example(
-    # A yield in the block of a task that is cancelled at that very moment.
-    Program((Script("task", 0, (Block(0, (Step("apply", 1), Step("yield"))),), 0),), ())
-)
+@given(programs(), st.random_module())
 def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
-    program: Program,
+    program: Program, schedule: object
 ) -> None:
     outcome = run(program)
     # A stretch that ended is in the history once; one that raised or was cancelled is not.
@@ -57,6 +56,34 @@ def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
     raising = sum(_raises(script) for script in program.scripts if script.kind == "event")
     assert [failure.code for failure in page.failures] == ["handler_failed"] * raising
     assert not any(isinstance(n, Failure) for client in others for n in client.notices)
+
+
+@settings(max_examples=10 * settings().max_examples)
+@given(programs(), st.integers(0, 6), st.random_module())
+@example(ONE_YIELD, 0, None)
+def test_law_leaving_the_app_at_any_moment_ends_everything_and_keeps_what_was_stored(
+    program: Program, moment: int, schedule: object
+) -> None:
+    player = Player(program)
+
+    async def main() -> Snapshot | None:
+        with trio.fail_after(LONG):
+            return await player.play_until(moment)
+
+    snapshot = trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert player.app.background_tasks == set()
+    stored: Any = snapshot.values["play_root.playing"] if snapshot else {}
+    history = stored.get("history", [])
+    # What is stored is a serial run of stretches that ended; others may have ended in vain.
+    assert set(history) <= player.world.ended
+    assert len(set(history)) == len(history)
+    assert stored.get("value", 0) == player.world.replay(history)
+    assert (snapshot.version if snapshot else 0) == len(history)
+    # Nobody was ever shown more than what is stored.
+    for client in player.clients + player.left:
+        if client.state:
+            shown = client.state["play_root.playing"]["history"]
+            assert shown == history[: client.version]
 
 
 def _raises(script: Script) -> bool:

@@ -42,6 +42,7 @@ class Shapes(Root):
     chosen: set[int] = set()
     point: Point = Point(0)
     anything: dict[str, Any] = {}
+    whatever: Any = None
     _secret: int = 7
 
     def add(self, amount: int, times: int = 1) -> None:
@@ -145,18 +146,31 @@ def test_two_states_of_one_name_are_refused() -> None:
 
 
 def test_defining_a_class_again_replaces_it_as_a_reload_does() -> None:
+    class Alone(State, root=True):
+        pass
+
     def define() -> type[State]:
-        class Again(Root):
+        class Again(Alone):
             pass
 
         return Again
 
     first, second = define(), define()
     assert first is not second
-    assert Schema.of(Root).states["root.again"] is second
-    del first, second
+    assert Schema.of(Alone).states["alone.again"] is second
+
+
+def test_a_state_class_lives_as_long_as_its_root() -> None:
+    class Keeping(State, root=True):
+        pass
+
+    def define() -> None:
+        class Kept(Keeping):
+            pass
+
+    define()
     gc.collect()
-    assert "root.again" not in Schema.of(Root).states
+    assert "keeping.kept" in Schema.of(Keeping).states
 
 
 def test_a_state_has_one_parent() -> None:
@@ -182,13 +196,15 @@ def test_event_goes_on_methods_only() -> None:
 
 
 def test_annotations_of_handlers_are_resolved_when_the_app_starts() -> None:
-    class Late(Root):
+    class Starting(State, root=True):
+        pass
+
+    class Late(Starting):
         def take(self, it: Nowhere) -> None: ...  # noqa: F821 # pyright: ignore
 
     with pytest.raises(StateDefinitionError, match=r"Late.take cannot .*Nowhere"):
-        Schema.of(Root)
-    del Late
-    gc.collect()
+        Schema.of(Starting)
+    assert Late.get_full_name() == "starting.late"
 
 
 def test_states_cannot_be_created_by_hand() -> None:
@@ -467,10 +483,12 @@ def test_nothing_changes_outside_a_turn() -> None:
     [
         ("count", "1"), ("count", 1.0), ("count", True), ("count", None), ("ratio", "1"),
         ("ratio", float("nan")), ("ratio", float("inf")), ("ratio", True), ("flag", 1),
-        ("name", 1), ("name", b"x"), ("maybe", "x"), ("mode", "medium"), ("numbers", (1,)),
+        ("name", 1), ("name", b"x"), ("name", "\ud800"),
+        ("maybe", "x"), ("mode", "medium"), ("numbers", (1,)),
         ("numbers", ["1"]), ("table", {"a": [None]}), ("table", {1: [1]}), ("chosen", [1]),
         ("chosen", {"1"}), ("point", {"x": 1}), ("point", Point("1")),  # pyright: ignore
-        ("anything", {"a": object()}), ("anything", {"a": {1: 2}}), ("anything", []),
+        ("anything", {"\udfff": 1}), ("anything", {"a": object()}),
+        ("anything", {"a": {1: 2}}), ("anything", []),
     ],
 )  # fmt: skip
 def test_assigning_a_value_of_another_type_changes_nothing_and_says_so(

@@ -29,7 +29,7 @@ from actorstate.actors.messages import (
 )
 from actorstate.actors.runtime import Scope, TrioActor
 from actorstate.actors.task_actor import BackgroundTask, TaskActor
-from actorstate.actors.turns import TokenDoor, TurnGrant
+from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
 from actorstate.state.handlers import Handler, Invocation, as_invocations
 from actorstate.state.tree import Schema, StateTree, token_label
@@ -209,7 +209,8 @@ class TokenActor(TrioActor):
         try:
             ending = await grant.ending
         except BaseException:
-            grant.ending.abandon()
+            if not grant.ending.abandon():  # it came while this was being cancelled
+                self._answer_stopped(grant.ending.get())
             raise
         renewed = TurnGrant(grant.turn) if ending.end.goes_on else None
         try:
@@ -220,12 +221,15 @@ class TokenActor(TrioActor):
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
             return None
         except BaseException:
-            gone = ActorDeadError(f"{self} was stopped while it committed; the turn was undone")
             grant.turn.roll_back()
-            ending.reply_to.set_exception((ActorDeadError, gone, None))
+            self._answer_stopped(ending)
             raise
         ending.reply_to.set(renewed)
         return renewed
+
+    def _answer_stopped(self, ending: Ending) -> None:
+        gone = ActorDeadError(f"{self} was stopped while a turn ended; the turn was undone")
+        ending.reply_to.set_exception((ActorDeadError, gone, None))
 
     # ---- the way out -----------------------------------------------------------------------
 
@@ -254,7 +258,8 @@ class TokenActor(TrioActor):
 
     def _attach(self, connection: Connection) -> None:
         self._connections.append(connection)
-        ack = self._done.setdefault(connection.instance, 0)
+        ack = self._done.pop(connection.instance, 0)
+        self._done[connection.instance] = ack  # in again, and so the last
         self._forget_old_instances()
         connection.send(Welcome(self._token, self._tree.version, ack, self._tree.public()))
 

@@ -23,6 +23,7 @@ would not know which of its changes it may still undo.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final, final
 
 import attrs
@@ -94,8 +95,9 @@ class TurnBlock:
         try:
             self._grant = await reply
         except trio.Cancelled:
-            if not reply.abandon():
-                reply.get().give_back()
+            if not reply.abandon():  # it came while this was being cancelled
+                with suppress(ActorDeadError):
+                    reply.get().give_back()
             raise
         hold(self._grant.turn)
         return self._grant.turn
@@ -116,6 +118,7 @@ class TurnBlock:
             ActorDeadError: the actor has stopped; what was not committed is undone.
             Exception: what the store raised; likewise.
         """
+        _refuse_ended(self.grant.turn)
         commit = self.grant.turn.checkpoint()
         with trio.CancelScope(shield=True):
             self._grant = await self._send(TurnEnd(commit, invocations, goes_on=True))

@@ -47,6 +47,16 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _encodable_text(value: Any, _: Any) -> str:
+    text: str = _exactly(str)(value, str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = f"expected text that is Unicode, got {value!r}, with half a surrogate pair"
+        raise ValueError(message) from None
+    return text
+
+
 def _finite_float(value: Any, _: Any) -> float:
     if type(value) not in (int, float):
         message = f"expected float, got {value!r}"
@@ -60,15 +70,17 @@ def _finite_float(value: Any, _: Any) -> float:
 
 def _json_value(value: Any, _: Any) -> Any:
     """Let through what JSON can carry, where nothing narrower is declared."""
-    if value is None or type(value) in (bool, int, str):
+    if value is None or type(value) in (bool, int):
         return value
+    if type(value) is str:
+        return _encodable_text(value, str)
     if type(value) is float:
         return _finite_float(value, float)
     if isinstance(value, list):
         return [_json_value(item, Any) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
-        return {_exactly(str)(key, str): _json_value(item, Any) for key, item in items}
+        return {_encodable_text(key, str): _json_value(item, Any) for key, item in items}
     message = f"expected a JSON value, got {value!r}"
     raise ValueError(message)
 
@@ -111,8 +123,9 @@ def make_converter(*, detailed_validation: bool = True) -> cattrs.Converter:
     exactly of the declared type, and for unknown keys of dataclasses and attrs classes.
     """
     converter = make_json_converter(forbid_extra_keys=True, detailed_validation=detailed_validation)
-    for kind in (bool, int, str, type(None)):
+    for kind in (bool, int, type(None)):
         converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(str, _encodable_text)
     converter.register_structure_hook(float, _finite_float)
     # cattrs takes a short cut around the hook of Any inside a container, so the bare containers
     # and those of Any are named too.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import weakref
 from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_origin, get_type_hints
@@ -46,8 +45,8 @@ class Definition:
     """These and its parents', which its instances read and write through."""
     handlers: dict[str, Handler]
     """What a browser may call, by name. Setters join it when the program names them."""
-    substates: weakref.WeakValueDictionary[str, type[State]]
-    """The direct subclasses, by name. Weak, so that defining a class keeps nothing alive."""
+    substates: dict[str, type[State]]
+    """The direct subclasses, by name. They live as long as their root."""
 
 
 def define(cls: type[State], parent: type[State] | None) -> Definition:
@@ -66,7 +65,7 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
         vars=own_vars,
         all_vars={**inherited, **own_vars},
         handlers=handlers,
-        substates=weakref.WeakValueDictionary(),
+        substates={},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self, TypeVar, cast, overload
@@ -205,5 +204,5 @@ def _parent_of(cls: type[State]) -> type[State]:
 type.__setattr__(
     State,
     "_definition",
-    Definition("state", {}, {}, {}, weakref.WeakValueDictionary()),
+    Definition("state", {}, {}, {}, {}),
 )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _converter: Final = make_converter()
 
 # Types whose values are immutable, their own JSON form, and right when their class is right.
-# (float is not among them: NaN is a float that JSON cannot carry.)
-_EXACT: Final = frozenset({bool, int, str})
+# (Not among them: float, for NaN, and str, for half a surrogate pair; JSON carries neither.)
+_EXACT: Final = frozenset({bool, int})
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -39,7 +39,15 @@ def _runtime_class(declared: Any) -> type | tuple[type, ...]:
     if declared is float:
         return (float, int)
     kind = get_origin(declared) or declared
+    try:
+        isinstance(None, kind)
+    except TypeError:  # a Literal, a TypedDict, Any: the converter alone can tell
+        return object
     return kind if isinstance(kind, type) and kind is not UnionType else object
+
+
+def _is_ascii(value: object) -> bool:
+    return isinstance(value, str) and value.isascii()
 
 
 class Var:
@@ -104,7 +112,7 @@ class Var:
         Raises:
             TypeError: the value is not of the declared type.
         """
-        if type(value) is self.declared and self.declared in _EXACT:
+        if type(value) is self.declared and (self.declared in _EXACT or _is_ascii(value)):
             return value
         if not isinstance(value, self._runtime_class):
             message = f"{self} takes {type_name(self.declared)}, got {value!r}"
