@@ -10,10 +10,13 @@ A map of the package. Imports point down this list only::
     state/      State, vars, handlers, turns, patches; no event loop
     exceptions
 
-This module only re-exports; everything is documented where it is defined.
+This module only re-exports; everything is documented where it is defined. What it re-exports
+says that it comes from here, so that a traceback reads ``actorstate.ImmutableStateError``.
 """
 
 from __future__ import annotations
+
+from typing import Any as _Any
 
 from actorstate.actors.task_actor import BackgroundTask as BackgroundTask
 from actorstate.app import App as App, current_app as current_app
@@ -43,3 +46,12 @@ from actorstate.ui import (
     text as text,
     vstack as vstack,
 )
+
+
+def _claim(exports: dict[str, _Any]) -> None:
+    for exported in exports.values():
+        if getattr(exported, "__module__", "").startswith(f"{__name__}."):
+            exported.__module__ = __name__
+
+
+_claim({name: exported for name, exported in globals().items() if not name.startswith("_")})

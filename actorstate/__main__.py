@@ -151,8 +151,8 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
 def _spare_the_collector() -> None:
     """Take what is imported by now out of the garbage collector's rounds, and make them rarer.
 
-    None of it will be garbage, and a turn makes no cycles. Worth 5 to 8 % of the round trips a
-    second on 100 sockets. Here and not in `App.serve`, because the process is ours here alone.
+    None of it will be garbage, and a turn makes no cycles. Saved about 8 % of the server's time
+    on 100 busy sockets. Here and not in `App.serve`: the process is ours here alone.
     """
     gc.collect()
     gc.freeze()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import actorstate
+
 PACKAGE = Path(__file__).parent.parent / "actorstate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -93,6 +95,15 @@ def test_no_function_is_longer_than_one_breath() -> None:
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 length = (node.end_lineno or 0) - body[0].lineno if body else 0
                 assert length < 60, f"{path.name}: {node.name} has {length} lines"
+
+
+def test_what_is_public_says_that_it_comes_from_the_package() -> None:
+    names = [name for name in vars(actorstate) if not name.startswith("_")]
+    public = [getattr(actorstate, name) for name in names]
+    assert actorstate.App in public
+    for thing in public:
+        inner = getattr(thing, "__module__", "").startswith("actorstate.")
+        assert not inner, thing
 
 
 def test_the_client_evaluates_no_text_and_writes_no_markup() -> None:

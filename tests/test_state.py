@@ -207,6 +207,13 @@ def test_annotations_of_handlers_are_resolved_when_the_app_starts() -> None:
     assert Late.get_full_name() == "starting.late"
 
 
+def test_what_a_handler_returns_need_not_be_known_at_run_time() -> None:
+    class Returning(State, root=True):
+        def give(self, it: int) -> Nowhere: ...  # noqa: F821 # pyright: ignore
+
+    assert Schema.of(Returning).handler("returning.give").structure([1]) == (1,)
+
+
 def test_states_cannot_be_created_by_hand() -> None:
     with pytest.raises(TypeError, match="Shapes cannot be created.*app.modify_state"):
         Shapes()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MethodType
+from types import MethodType, SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -113,8 +113,12 @@ class Handler:
     @functools.cached_property
     def _structure_hooks(self) -> Mapping[str, Callable[[Any], Any]]:
         """One hook a parameter. Annotations may name what is defined later, so not at import."""
-        hints = get_type_hints(self.function)
-        return {name: _argument_hook(hints.get(name, Any)) for name in self.signature.parameters}
+        written = inspect.get_annotations(self.function)
+        # Of the parameters alone: what a handler returns is no business of the browser.
+        named = {name: written.get(name, Any) for name in self.signature.parameters}
+        declared = SimpleNamespace(__annotations__=named)
+        hints = get_type_hints(declared, self.function.__globals__)
+        return {name: _argument_hook(hints[name]) for name in named}
 
     def structure(self, args: Any) -> tuple[Any, ...]:
         """Turn the JSON arguments of an event into what the method takes, strictly.
