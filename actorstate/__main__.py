@@ -135,8 +135,18 @@ def _import_module(name: str) -> dict[str, Any]:
 
 async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> None:
     """Serve until SIGINT or SIGTERM; a server that is asked to stop, and does, has succeeded."""
-    if store is not None:
-        app.use_store(store)
+    if store is None:
+        await _serve_until_stopped(app, options)
+        return
+    app.use_store(store)
+    try:
+        await _serve_until_stopped(app, options)
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.aclose()
+
+
+async def _serve_until_stopped(app: App, options: argparse.Namespace) -> None:
     _spare_the_collector()
     stopped = trio.CancelScope()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -144,8 +154,6 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
             app.start_soon(_cancel_at_first, signals, stopped)
             with stopped:
                 await _serve_here(app, options)
-    if store is not None:
-        await store.aclose()
 
 
 def _spare_the_collector() -> None:

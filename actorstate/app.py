@@ -115,7 +115,9 @@ class App:
             title: what the browser's tab says.
 
         Raises:
-            PageError: the route does not begin with a slash, belongs to the library, or is taken.
+            PageError: the route does not begin with a slash, belongs to the library, or is
+                taken; or there is nothing to show.
+            TypeError: what is given is no element.
         """
         if not route.startswith("/") or route.startswith("/_actorstate/") or route == "/healthz":
             message = f"no page can be at {route!r}; a route is a path such as '/orders'"
@@ -123,7 +125,11 @@ class App:
         if route in self._pages:
             message = f"there is a page at {route!r} already; give this one another route"
             raise PageError(message)
-        self._pages[route] = render_page(page() if callable(page) else page, title=title)
+        body = page() if callable(page) else page
+        if body is None:
+            message = f"the page at {route!r} is None; does its function forget to return it?"
+            raise PageError(message)
+        self._pages[route] = render_page(body, title=title)
 
     async def __aenter__(self) -> Self:
         if self._nursery is not None:
@@ -194,6 +200,9 @@ class App:
             ActorDeadError: the app was left meanwhile; nothing was changed.
             RuntimeError: (on entering) the app is not running.
         """
+        if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
+            message = f"a token is a string, got {token!r}"
+            raise TypeError(message)
         return ModifyState(self, token)
 
     def start_soon(self, async_fn: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:

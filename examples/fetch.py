@@ -1,7 +1,4 @@
-"""Fetch something slow, and show it when it is there, through the low-level API.
-
-python -m actorstate run examples/fetch.py
-"""
+"""Fetch something slow, and show it when it is there: python -m actorstate run examples/fetch.py"""
 
 from functools import partial
 
@@ -24,12 +21,16 @@ class FetchState(State):
 async def fetch_and_show(app: App, token: str) -> None:
     async with trio.open_nursery() as nursery:
         [slow] = await nursery.start(partial(trio.serve_tcp, answer_slowly, 0, host="127.0.0.1"))
-        async with httpx.AsyncClient() as client:
-            response = await client.get(f"http://127.0.0.1:{slow.socket.getsockname()[1]}/")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            try:
+                response = await client.get(f"http://127.0.0.1:{slow.socket.getsockname()[1]}/")
+                result = response.text
+            except httpx.HTTPError as error:
+                result = f"It did not work: {error!r}"
         nursery.cancel_scope.cancel()
     async with app.modify_state(token) as state:
         mine = state.get_substate(FetchState.get_full_name().split("."))
-        mine.result = response.text
+        mine.result = result
         mine.fetching = False
 
 

@@ -15,7 +15,7 @@ from actorstate import ActorDeadError, App, MemoryStore, State, background, curr
 from actorstate.actors.messages import Attach, Event
 from actorstate.actors.runtime import MailboxFullError
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Snapshot, Store
+from actorstate.stores.base import Snapshot
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -277,11 +277,6 @@ async def test_a_full_mailbox_refuses_turn_requests() -> None:
         await wait_all_tasks_blocked()
         async with app.modify_state(TOKEN) as state:
             assert state.get_substate(AppRoot).count == 20
-
-
-def test_both_stores_are_stores() -> None:
-    stores: list[Store] = [MemoryStore(), FailingStore()]
-    assert len(stores) == 2
 
 
 async def test_a_loaded_snapshot_is_a_copy() -> None:

@@ -211,7 +211,7 @@ def test_an_expression_cannot_be_changed() -> None:
 
 
 def test_the_representation_is_the_json_form() -> None:
-    assert repr(~RUNNING) == '<Operation ["not", ["var", "state.my_task_state", "running"]]>'
+    assert repr(~RUNNING) == '<Calculation ["not", ["var", "state.my_task_state", "running"]]>'
 
 
 def test_an_expression_stays_itself_where_one_is_wanted() -> None:

@@ -509,11 +509,13 @@ async def test_a_closed_mailbox_answers_what_is_in_it_and_frees_who_waits_for_ro
     ref = Recorder.start(scope, capacity=1)
     ref.tell(trio.sleep_forever)
     await wait_all_tasks_blocked()
-    ref.tell("fills it")
+    waiting = ref.ask("fills it", block=False)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_expect_dead, ref)
         await wait_all_tasks_blocked()
         ref.mailbox.close("closed by the test")
+    with pytest.raises(ActorDeadError, match="closed by the test"):
+        await waiting
 
 
 async def _expect_dead(ref: TrioActorRef[Recorder]) -> None:

@@ -207,6 +207,16 @@ async def test_half_a_request_is_not_waited_for_for_ever(
     assert 10 < trio.current_time() - started < 60
 
 
+async def test_a_page_that_is_nothing_to_show_is_refused() -> None:
+    app = App(root=ServedRoot)
+    with pytest.raises(PageError, match="the page at '/' is None; does its function forget"):
+        app.add_page(lambda: None)
+    with pytest.raises(TypeError, match="unpack it with"):
+        app.add_page([heading("one")])  # pyright: ignore
+    with pytest.raises(TypeError, match="a token is a string, got 5"):
+        app.modify_state(5)  # pyright: ignore
+
+
 async def test_pages_with_a_wrong_or_taken_route_are_refused() -> None:
     app = App(root=ServedRoot)
     app.add_page("one", "/one")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import json
 import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -105,6 +107,8 @@ def test_the_default_root_is_state() -> None:
     [
         ({"x": 3}, "Broken.x has no type; write `x: int = 3`"),
         ({"_x": 3}, "Broken._x has no type"),
+        ({"x": None}, r"write `x: int \| None = None`"),
+        ({"x": []}, r"write `x: list\[str\] = \[\]`"),
         ({"__annotations__": {"x": int}}, "Broken.x has no default.*`x: int = ...`"),
         ({"__annotations__": {"x": "Nowhere"}, "x": 1}, "Broken.*'Nowhere'.*top level"),
         ({"__annotations__": {"x": object}, "x": object()}, "Broken.x"),
@@ -160,6 +164,22 @@ def test_defining_a_class_again_replaces_it_as_a_reload_does() -> None:
     assert Schema.of(Alone).states["alone.again"] is second
 
 
+def test_a_module_that_is_loaded_once_defines_a_name_once(tmp_path: Path) -> None:
+    source = (
+        "from actorstate import State\n"
+        "class TwiceRoot(State, root=True): pass\n"
+        "class Same(TwiceRoot): pass\n"
+        "class Same(TwiceRoot): pass\n"
+    )
+    (tmp_path / "defines_a_name_twice.py").write_text(source)
+    (tmp_path / "defines_it_once.py").write_text(source.rpartition("class")[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        with pytest.raises(StateDefinitionError, match="both be the state 'twice_root.same'"):
+            importlib.import_module("defines_a_name_twice")
+        importlib.reload(importlib.import_module("defines_it_once"))
+
+
 def test_a_state_class_lives_as_long_as_its_root() -> None:
     class Keeping(State, root=True):
         pass
@@ -185,6 +205,12 @@ def test_a_background_task_must_be_async() -> None:
 
         @background
         def not_async(self: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="marked already; one of @event and @background"):
+
+        @background
+        @event
+        async def twice(self: Any) -> None: ...
 
     with pytest.raises(TypeError, match="needs an async function"):
         background(3)  # pyright: ignore[reportArgumentType] - the point of the test
@@ -368,7 +394,7 @@ def test_calling_a_handler_on_the_class_binds_arguments() -> None:
 
 
 def test_binding_arguments_that_the_handler_does_not_take_fails_at_once() -> None:
-    with pytest.raises(TypeError, match="too many"):
+    with pytest.raises(TypeError, match=r"Shapes.add\(amount: .*too many"):
         Shapes.add(1, 2, 3)  # pyright: ignore
     with pytest.raises(TypeError, match="no value for a parameter before 'times'"):
         Shapes.add(times=2)  # pyright: ignore
@@ -382,15 +408,15 @@ def test_what_a_handler_returns_is_read_as_events_to_queue() -> None:
     for wrong in (3, "add", [3], Shapes, lambda: None):
         with pytest.raises(TypeError, match="expected a handler such as MyState.toggle"):
             as_invocations(wrong)
-    with pytest.raises(TypeError, match="missing a required argument"):
+    with pytest.raises(TypeError, match="Shapes.add.*missing a required argument: 'amount'; bind"):
         as_invocations(Shapes.add)
 
 
 def test_a_handler_named_through_self_is_refused_with_advice() -> None:
     shapes = make_tree().state(Shapes)
-    with pytest.raises(TypeError, match="through its class"):
+    with pytest.raises(TypeError, match="named through its class"):
         as_invocations(shapes.add)
-    with pytest.raises(TypeError, match="through its class"):
+    with pytest.raises(TypeError, match="named through its class"):
         as_invocations(shapes.climb)
 
 
@@ -474,6 +500,17 @@ def test_get_substate_of_a_wrong_path_says_what_there_is() -> None:
 def test_an_unknown_attribute_cannot_be_set() -> None:
     with pytest.raises(AttributeError, match="Shapes has no var 'cuont'; declare it"):
         make_tree().state(Shapes).cuont = 3  # pyright: ignore
+
+    class Bare(State, root=True):
+        pass
+
+    class Full(Bare):
+        count: int = 0
+
+    root = StateTree(Schema.of(Bare), "token", NoDoor()).root
+    with pytest.raises(AttributeError, match=r"it is the root; .*get_substate\(MyState\).count"):
+        root.count = 3  # pyright: ignore
+    assert Full.get_full_name() == "bare.full"
 
 
 def test_nothing_changes_outside_a_turn() -> None:
@@ -564,7 +601,7 @@ def test_what_a_state_owns_behaves_as_the_plain_value() -> None:
     copy.deepcopy(value)["list"].append(3)
 
 
-def test_reading_is_repeatable_after_the_source_is_gone() -> None:
+def test_a_state_shows_its_vars() -> None:
     tree = make_tree()
     assert "Shapes(count=0" in repr(tree.state(Shapes))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_origin, get_type_hints
 
 import attrs
 
 from actorstate.exceptions import StateDefinitionError
+from actorstate.state.convert import type_name
 from actorstate.state.handlers import Handler, Setter
 from actorstate.state.vars import Var
 
@@ -47,6 +50,8 @@ class Definition:
     """What a browser may call, by name. Setters join it when the program names them."""
     substates: dict[str, type[State]]
     """The direct subclasses, by name. They live as long as their root."""
+    spec: ModuleSpec | None
+    """What the module was loaded by that defines the class."""
 
 
 def define(cls: type[State], parent: type[State] | None) -> Definition:
@@ -66,6 +71,7 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
         all_vars={**inherited, **own_vars},
         handlers=handlers,
         substates={},
+        spec=_spec_of(cls),
     )
 
 
@@ -74,7 +80,7 @@ def _refuse_taken_name(cls: type[State], parent: type[State] | None) -> None:
     if parent is None:
         return
     other = parent.definition().substates.get(snake_case(cls.__name__))
-    if other is None or _identity(other) == _identity(cls):
+    if other is None or _replaces(cls, other):
         return
     message = (
         f"{_identity(cls)} and {_identity(other)} would both be the state "
@@ -83,8 +89,25 @@ def _refuse_taken_name(cls: type[State], parent: type[State] | None) -> None:
     raise StateDefinitionError(message)
 
 
+def _replaces(cls: type[State], other: type[State]) -> bool:
+    """Tell a class that is defined again from a second one of its name.
+
+    Again: by a module that is loaded anew, in an interactive session, or by a function that is
+    called once more. A module that is loaded once has no reason to define a name twice.
+    """
+    if _identity(cls) != _identity(other):
+        return False
+    spec = _spec_of(cls)
+    return spec is None or spec is not other.definition().spec or "<locals>" in cls.__qualname__
+
+
 def _identity(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _spec_of(cls: type) -> ModuleSpec | None:
+    """Give the spec of the module that defines a class: a new one for each time it is loaded."""
+    return getattr(sys.modules.get(cls.__module__), "__spec__", None)
 
 
 def _own_annotations(cls: type[State]) -> dict[str, Any]:
@@ -110,7 +133,7 @@ def _collect_vars(cls: type[State], inherited: Mapping[str, Var]) -> Iterator[tu
         if name not in body:
             message = (
                 f"{cls.__name__}.{name} has no default; a new tab needs one: write "
-                f"`{name}: {getattr(declared, '__name__', declared)} = ...`"
+                f"`{name}: {type_name(declared)} = ...`"
             )
             raise StateDefinitionError(message)
         var = Var(cls, name, declared, body[name])
@@ -132,10 +155,19 @@ def _collect_handlers(
             yield name, _as_reachable(cls, name, handler, all_vars)
         elif not _may_stay(cls, name, member):
             message = (
-                f"{cls.__name__}.{name} has no type; write `{name}: {type(member).__name__} = "
+                f"{cls.__name__}.{name} has no type; write `{name}: {_guess(member)} = "
                 f"{member!r}` for a var, or `ClassVar` for a constant of the class"
             )
             raise StateDefinitionError(message)
+
+
+def _guess(member: Any) -> str:
+    """Guess what the author would write as the type of a value."""
+    if member is None:
+        return "int | None"
+    kind = type_name(type(cast("object", member)))
+    contents = {"list": "list[str]", "dict": "dict[str, str]", "set": "set[str]"}
+    return contents.get(kind, kind)
 
 
 def _may_stay(cls: type[State], name: str, member: Any) -> bool:

@@ -225,7 +225,7 @@ class Literal(Expression):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
-class Operation(Expression):
+class Calculation(Expression):
     """An operator with its operands. The operators of `Expression` make it."""
 
     name: str
@@ -299,7 +299,7 @@ def shown_text(value: str | float | None) -> str:
 
 
 def _operation(name: str, *operands: object) -> Expression:
-    return Operation(name, tuple(as_expression(operand) for operand in operands))
+    return Calculation(name, tuple(as_expression(operand) for operand in operands))
 
 
 def _json_copy(value: object, path: str = "") -> JsonValue:

@@ -98,7 +98,11 @@ class Handler:
         Raises:
             TypeError: the handler does not take them.
         """
-        bound = self.signature.bind_partial(*args, **kwargs)
+        try:
+            bound = self.signature.bind_partial(*args, **kwargs)
+        except TypeError as error:
+            message = f"{self}{self.signature}: {error}"
+            raise TypeError(message) from None
         if bound.kwargs:
             message = f"{self} has no value for a parameter before {next(iter(bound.kwargs))!r}"
             raise TypeError(message)
@@ -167,8 +171,9 @@ class Handler:
             _ = self._structure_hooks
         except (NameError, cattrs.StructureHandlerNotFoundError) as error:
             message = (
-                f"{self} cannot take arguments from a browser by its annotations: {error} If no "
-                f"browser shall call it, start its name with _"
+                f"{self} cannot take arguments from a browser by its annotations "
+                f"({str(error).rstrip('.')}); import the type at the top level of the module, or, "
+                f"if no browser shall call it, start the method's name with _"
             )
             raise StateDefinitionError(message) from error
 
@@ -223,13 +228,21 @@ class Invocation:
         parameters = self.handler.signature.parameters.values()
         return sum(p.kind in _NAMED for p in parameters) > len(self.args)
 
-    def check(self) -> None:
+    def check(self, *, sent: int = 0) -> None:
         """Make sure that the handler can be called with these arguments.
+
+        Args:
+            sent: how many more the browser will add.
 
         Raises:
             TypeError: some are missing.
         """
-        self.handler.signature.bind(*self.args)
+        signature = self.handler.signature
+        try:
+            signature.bind(*self.args, *[None] * sent)
+        except TypeError as error:
+            message = f"{self.handler}{signature}: {error}; bind it, as in {self.handler}(value)"
+            raise TypeError(message) from None
 
 
 def as_invocation(value: object) -> Invocation:
@@ -242,9 +255,11 @@ def as_invocation(value: object) -> Invocation:
         return Invocation(value)
     if isinstance(value, Invocation):
         return value
-    through_self = isinstance(value, MethodType | functools.partial)
-    hint = "; name it through its class, as in MyState.toggle, not self" if through_self else ""
-    message = f"expected a handler such as MyState.toggle or MyState.add(3), got {value!r}{hint}"
+    function = value.func if isinstance(value, functools.partial) else value
+    if isinstance(function, MethodType) or function is _refuse_direct_call:
+        message = "a handler is named through its class, as in MyState.toggle, not through self"
+    else:
+        message = f"expected a handler such as MyState.toggle or MyState.add(3), got {value!r}"
     raise TypeError(message)
 
 
@@ -264,6 +279,12 @@ def as_invocations(value: object) -> tuple[Invocation, ...]:
     return invocations
 
 
+def _named(thing: object) -> str:
+    if isinstance(thing, Handler):
+        return f"{thing.name}, which is marked already; one of @event and @background is enough"
+    return getattr(thing, "__qualname__", None) or repr(thing)
+
+
 def event(function: Function) -> Function:
     """Mark a method as a handler. Public methods are handlers without it, too.
 
@@ -271,7 +292,7 @@ def event(function: Function) -> Function:
         TypeError: it is put on something that is no function.
     """
     if not inspect.isfunction(function):
-        message = f"@event goes on a method, not on {function!r}"
+        message = f"@event goes on a method, not on {_named(function)}"
         raise TypeError(message)
     return cast("Function", Handler(function))
 
@@ -286,7 +307,6 @@ def background(function: Function) -> Function:
         TypeError: the method is neither an async function nor an async generator.
     """
     if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
-        name = getattr(function, "__qualname__", repr(function))
-        message = f"@background needs an async function; write `async def` for {name}"
+        message = f"@background needs an async function; write `async def` for {_named(function)}"
         raise TypeError(message)
     return cast("Function", Handler(function, is_background=True))

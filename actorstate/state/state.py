@@ -100,11 +100,7 @@ class State(metaclass=StateMeta):
     def __setattr__(self, name: str, value: Any) -> None:
         var = type(self).definition().all_vars.get(name)
         if var is None:
-            message = (
-                f"{type(self).__name__} has no var {name!r}; declare it in the class with a type "
-                f"and a default, as in `{name}: int = 0`"
-            )
-            raise AttributeError(message)
+            raise AttributeError(_no_such_var(type(self), name))
         turn = self.__tree.turn
         if turn is None or not turn.is_writable or not is_held(turn):
             raise ImmutableStateError(_not_holding(var))
@@ -185,6 +181,18 @@ def _descend(start: type[State], path: Sequence[str]) -> type[State]:
     return here
 
 
+def _no_such_var(cls: type[State], name: str) -> str:
+    if not cls.definition().all_vars and cls.definition().substates:
+        return (
+            f"{cls.__name__} has no var {name!r}: it is the root; go on to the state that has "
+            f"it, as in state.get_substate(MyState).{name}"
+        )
+    return (
+        f"{cls.__name__} has no var {name!r}; declare it in the class with a type and a default, "
+        f"as in `{name}: int = 0`"
+    )
+
+
 def _not_holding(var: Var) -> str:
     return (
         f"{var} was not changed: it can be changed only by who holds the tab's turn. In a "
@@ -204,5 +212,5 @@ def _parent_of(cls: type[State]) -> type[State]:
 type.__setattr__(
     State,
     "_definition",
-    Definition("state", {}, {}, {}, {}),
+    Definition("state", {}, {}, {}, {}, None),
 )

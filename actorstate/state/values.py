@@ -13,12 +13,18 @@ from typing import Any, Final, Never, cast
 
 from actorstate.exceptions import ImmutableStateError
 
+_ADVICE: Final = {
+    list: "self.items = [*self.items, item]",
+    dict: "self.table = {**self.table, key: value}",
+    set: "self.chosen = {*self.chosen, item}",
+}
+
 
 def _refuse(self: object, *_args: object, **_kwargs: object) -> Never:
-    kind = type(self).__bases__[0].__name__
+    kind = type(self).__bases__[0]
     message = (
-        f"this {kind} belongs to a state and cannot be changed in place; assign a new {kind} to "
-        f"the var instead, as in self.items = [*self.items, item]"
+        f"this {kind.__name__} belongs to a state and cannot be changed in place; assign a new "
+        f"{kind.__name__} to the var instead, as in {_ADVICE[kind]}"
     )
     raise ImmutableStateError(message)
 

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, cast, final
 
 from attrs import frozen
 
-from actorstate.state.expressions import Expression, as_expression, shown_text
+from actorstate.state.expressions import Expression, as_expression, literal, shown_text
 from actorstate.state.handlers import Invocation, as_invocation
 
 AttributeValue: TypeAlias = object
@@ -144,7 +144,10 @@ def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str,
     if value is None:
         return {}
     try:
-        return {_dom_event(tag, name, kind): as_invocation(value)}
+        invocation = as_invocation(value)
+        literal(list(invocation.args))
+        invocation.check(sent=int(name == "on-change" and invocation.takes_more))
+        return {_dom_event(tag, name, kind): invocation}
     except TypeError as error:
         message = f"{keyword}= of <{tag}>: {error}"
         raise TypeError(message) from error

@@ -88,7 +88,7 @@ def el(tag: str, *children: Child, **attributes: AttributeValue) -> Element:
         message = f"<{tag}> cannot have children, got {children[0]!r}"
         raise TypeError(message)
     for child in children:
-        _check_child(f"<{tag}>", child)
+        check_child(f"<{tag}>", child)
     return Element(tag, read_attributes(tag, attributes), children)
 
 
@@ -195,8 +195,8 @@ def cond(condition: object, when_true: Child, when_false: Child = None) -> Expre
             f"write == and !=.)"
         )
         raise TypeError(message)
-    _check_child("cond", when_true)
-    _check_child("cond", when_false)
+    check_child("cond", when_true)
+    check_child("cond", when_false)
     if isinstance(when_true, Element | Conditional) or isinstance(
         when_false, Element | Conditional
     ):
@@ -212,7 +212,12 @@ def _with_class(own: str, attributes: dict[str, AttributeValue]) -> dict[str, At
     return attributes if given is not None else {**attributes, "class_name": own}
 
 
-def _check_child(parent: str, child: object) -> None:
+def check_child(parent: str, child: object) -> None:
+    """Make sure that something can be shown inside a parent, which is named in the error.
+
+    Raises:
+        TypeError: it is neither text, number, expression nor element.
+    """
     if child is None or isinstance(child, str | int | float | Expression | Element | Conditional):
         return
     advice = ""

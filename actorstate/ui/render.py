@@ -23,7 +23,7 @@ from typing import Final
 from actorstate.state.expressions import Expression, shown_text, text_expression
 from actorstate.state.handlers import Invocation
 from actorstate.ui.attributes import Attributes
-from actorstate.ui.elements import VOID_TAGS, Child, Conditional, Element
+from actorstate.ui.elements import VOID_TAGS, Child, Conditional, Element, check_child
 
 # The policy allows no inline script and no inline style, so there is none. The icon is empty
 # because without one each browser would ask for /favicon.ico and log that it is missing.
@@ -58,7 +58,11 @@ def render_page(body: Child, *, title: str, language: str = "en") -> str:
         body: what the page shows.
         title: the text in the browser's tab.
         language: the language of the page's text, as in ``en`` or ``pt-BR``.
+
+    Raises:
+        TypeError: the body is nothing that can be shown.
     """
+    check_child("a page", body)
     return _PAGE.format(language=html.escape(language), title=html.escape(title), body=render(body))
 
 
