@@ -10,11 +10,20 @@ import trio
 from clients import Client
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorstate import ActorDeadError, App, ImmutableStateError, State, background, current_app
+from actorstate import (
+    ActorDeadError,
+    App,
+    ImmutableStateError,
+    MemoryStore,
+    State,
+    background,
+    current_app,
+)
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
 from actorstate.state.handlers import as_invocation
+from actorstate.state.turn import Commit
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -667,6 +676,128 @@ async def test_who_waits_for_a_turn_when_the_app_is_left_is_told() -> None:
         await wait_all_tasks_blocked()
         nursery.start_soon(wait, app)
         await wait_all_tasks_blocked()
+
+
+# ---- what user code may do wrong, and ends alone ------------------------------------------------
+
+
+class OtherRoot(State, root=True):
+    @background
+    async def elsewhere(self) -> None: ...
+
+
+class Unruly(Root):
+    value: int = 0
+
+    async def yield_nonsense_in_a_nursery(self) -> AsyncIterator[Any]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            self.value = 1
+            yield 3
+
+    @background
+    async def yield_nonsense_in_a_task(self) -> AsyncIterator[Any]:
+        async with trio.open_nursery() as nursery, self:
+            nursery.start_soon(trio.sleep_forever)
+            self.value = 1
+            yield 3
+
+    def exit(self) -> None:
+        self.value = 1
+        raise SystemExit(3)
+
+    @background
+    async def exit_in_a_task(self) -> None:
+        raise SystemExit(3)
+
+    def return_what_is_elsewhere(self) -> Any:
+        return OtherRoot.elsewhere
+
+    @background
+    async def never_leave(self) -> None:
+        await self.__aenter__()
+        self.value = 1
+
+    @background
+    async def yield_under_modify_state(self) -> AsyncIterator[Any]:
+        async with current_app().modify_state(self.get_token()):
+            self.value = 1
+            yield Counting.write("yielded")  # pyright: ignore
+            self.value = 2
+            raise ValueError("after the yield")
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "yield_nonsense_in_a_nursery", "yield_nonsense_in_a_task", "exit", "exit_in_a_task",
+        "return_what_is_elsewhere", "never_leave",
+    ],
+)  # fmt: skip
+async def test_what_goes_wrong_in_one_handler_ends_there(
+    app: App,
+    ref: TrioActorRef[TokenActor],
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    handler: str,
+) -> None:
+    with trio.fail_after(5):
+        await ref.ask(event(getattr(Unruly, handler), seq=1), block=False)
+        await settle(app)
+        assert client.ack == 1
+        assert client.state["root.unruly"]["value"] == 0
+        await fire(ref, Counting.write, "the next")
+    assert client.state["root.counting"]["log"] == ["the next"]
+    assert handler in caplog.text or handler in ("return_what_is_elsewhere", "never_leave")
+
+
+async def test_a_scope_of_the_handler_that_times_out_at_a_yield_cuts_no_commit(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+        async def commit(self, token: str, commit: Commit) -> None:
+            await trio.sleep(5)
+            await super().commit(token, commit)
+
+    async with App(root=Root, store=Slow()) as app:
+        client, ref = Client(), app.directory.ref(TOKEN)
+        ref.tell(Attach(client))
+        await ref.ask(event(Timing.yield_in_a_scope, seq=1), block=False)
+        assert client.ack == 1
+        assert client.state["root.timing"] == {"value": 1, "timed_out": True}
+
+
+class Timing(Root):
+    value: int = 0
+    timed_out: bool = False
+
+    async def yield_in_a_scope(self) -> AsyncIterator[Any]:
+        with trio.move_on_after(1) as scope:
+            self.value = 1
+            yield
+            await trio.lowlevel.checkpoint()
+            self.value = 2
+        self.timed_out = scope.cancelled_caught
+
+
+async def test_a_yield_under_modify_state_commits_what_is_done_so_far(
+    app: App, ref: TrioActorRef[TokenActor], client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fire(ref, Unruly.yield_under_modify_state)
+    await settle(app)
+    assert client.state["root.unruly"]["value"] == 1
+    assert client.state["root.counting"]["log"] == ["yielded"]
+    assert "after the yield" in caplog.text
+
+
+async def test_a_connection_that_the_actor_did_not_come_to_is_closed(
+    ref: TrioActorRef[TokenActor],
+) -> None:
+    stopped = ref.stop(block=False)
+    client = Client()
+    ref.mailbox.post_always(Attach(client))
+    await stopped
+    assert client.closed
 
 
 # ---- connections --------------------------------------------------------------------------------

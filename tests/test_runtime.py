@@ -34,7 +34,7 @@ class Recorder(TrioActor):
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         self.log.append(("failed", exception_value))
 
-    def on_ended(self) -> None:
+    def on_ended(self, left: Any) -> None:
         self.log.append("ended")
 
     async def on_receive(self, message: Any) -> Any:

@@ -407,7 +407,12 @@ async def test_there_is_one_socket_path(address: str) -> None:
 
 
 async def test_pages_of_other_sites_cannot_open_the_socket(address: str) -> None:
-    for origin in ("http://evil.example", "null", address.replace("127.0.0.1", "localhost")):
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://[",
+        address.replace("127.0.0.1", "localhost"),
+    ):
         assert b" 403" in await shake_hands(address, "/_actorstate/ws", origin)
     assert b" 101" in await shake_hands(address, "/_actorstate/ws", address)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import importlib
 import json
@@ -340,6 +341,7 @@ def test_a_setter_takes_what_an_input_element_sends(var: str, sent: Any, value: 
     [
         ("count", "5x"), ("count", ""), ("count", "1.5"), ("count", "1_000"), ("count", "٣"),
         ("count", 1.5), ("count", None), ("count", True), ("count", "9" * 500), ("count", [5]),
+        ("ratio", 10**400), ("anything", functools.reduce(lambda v, _: [v], range(3000), [])),
         ("ratio", "nan"), ("ratio", "inf"), ("ratio", "1e999"), ("ratio", "five"),
         ("name", 5), ("name", None), ("flag", "false"), ("flag", 0), ("mode", "medium"),
         ("maybe", "x"), ("numbers", ["3"]), ("numbers", "3"),

@@ -21,13 +21,14 @@ What differs from pykka's own kinds, and why:
 from __future__ import annotations
 
 import collections
+import contextlib
 import contextvars
 import inspect
 import logging
 import math
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
 
@@ -46,6 +47,15 @@ T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 logger: Final = logging.getLogger("actorstate.actors")
+
+PASSING: Final = (trio.Cancelled, KeyboardInterrupt)
+"""What is nobody's failure: it goes through handlers, tasks and actors to who sent it."""
+
+
+def unwrap(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the one exception of a group that ``except*`` made around it; else the group."""
+    return errors.exceptions[0] if len(errors.exceptions) == 1 else errors
+
 
 # A mailbox that is never empty must not starve the rest of the process: after so many messages in
 # a row the actor lets others run. By count and not by clock, so that a schedule can be replayed.
@@ -295,9 +305,13 @@ class Mailbox:
         Raises:
             ActorDeadError: the actor has ended.
         """
-        while not self.has_room:
-            await self._room.park()
-        self.put(Envelope(message))
+        while True:
+            while not self.has_room:
+                await self._room.park()
+            # Another thread may be faster between the look and the put.
+            with contextlib.suppress(MailboxFullError):
+                self.put(Envelope(message))
+                return
 
     def _put(self, envelope: Envelope[Any], capacity: float) -> None:
         with self._lock:
@@ -334,8 +348,12 @@ class Mailbox:
             self._room.unpark()
         return envelope
 
-    def close(self, reason: str) -> None:
-        """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`."""
+    def close(self, reason: str) -> list[Any]:
+        """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`.
+
+        Returns:
+            The messages that nobody waits to be answered.
+        """
         with self._lock:
             self._closed = reason
             left, self._envelopes = self._envelopes, collections.deque()
@@ -345,6 +363,7 @@ class Mailbox:
                 envelope.reply_to.set(None)
             elif envelope.reply_to is not None:
                 _answer_dead(envelope, reason)
+        return [envelope.message for envelope in left if envelope.reply_to is None]
 
 
 def _answer_dead(envelope: Envelope[Any], reason: str) -> None:
@@ -479,7 +498,9 @@ class TrioActor(pykka.Actor):
             self.children = Scope(nursery)
             try:
                 await self._loop()
-            except* Exception as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
+            except* PASSING:
+                raise
+            except* BaseException as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
                 # A failure of its own, or of user code that a cancellation met halfway. It ends
                 # here: the parent sees nothing of it but the cancellation, if there was one.
                 self._fail(errors)
@@ -490,8 +511,8 @@ class TrioActor(pykka.Actor):
     def _close(self) -> None:
         """Take no more messages. In the step of the last one, so that nobody finds it half dead."""
         self.actor_stopped.set()
-        self.mailbox.close(f"{self} has stopped; the message was not handled")
-        self.on_ended()
+        left = self.mailbox.close(f"{self} has stopped; the message was not handled")
+        self.on_ended(left)
 
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
@@ -535,8 +556,8 @@ class TrioActor(pykka.Actor):
         future = cast("TrioFuture[Any] | None", self._envelope.reply_to)
         return future is not None and future.offer(value)
 
-    def _fail(self, errors: BaseExceptionGroup[Exception]) -> None:
-        error = errors.exceptions[0] if len(errors.exceptions) == 1 else errors
+    def _fail(self, errors: BaseExceptionGroup[BaseException]) -> None:
+        error = unwrap(errors)
         logger.error("%s failed and has stopped", self, exc_info=error)
         self.on_failure(type(error), error, error.__traceback__)
 
@@ -546,8 +567,11 @@ class TrioActor(pykka.Actor):
     def on_stop(self) -> Any:
         """Run when the actor is told to stop, after the last message. May be async."""
 
-    def on_ended(self) -> None:
+    def on_ended(self, left: Sequence[Any]) -> None:
         """Run once it takes no message any more, however it came to that. Must not raise.
 
         Its children are told to end after it.
+
+        Args:
+            left: the messages that it did not come to, and that nobody waits to be answered.
         """

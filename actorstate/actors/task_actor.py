@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, final
 
 import attrs
 import trio
 
+from actorstate.actors.generators import finish
 from actorstate.actors.messages import Call
 from actorstate.actors.runtime import Mailbox, Scope, TrioActor
 from actorstate.actors.turns import TokenDoor
-from actorstate.state.handlers import Handler, Invocation, as_invocations
+from actorstate.state.handlers import Handler, as_invocations
 from actorstate.state.state import State
 from actorstate.state.tree import token_label
 
@@ -80,8 +80,11 @@ class TaskActor(TrioActor):
 
     async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
-        with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
-            await self._run()
+        try:
+            with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
+                await self._run()
+        finally:
+            self._door.give_back()
         self.actor_stopped.set()
 
     async def _run(self) -> None:
@@ -89,15 +92,16 @@ class TaskActor(TrioActor):
         if inspect.isasyncgen(running):
             await self._run_generator(running)
         else:
-            await self._trigger(as_invocations(await running))
+            returned = await running
+            self._door.give_back()  # a block that was never left was never ended
+            await self._trigger(returned)
 
     async def _run_generator(self, running: AsyncGenerator[object, Any]) -> None:
-        async with aclosing(running):
-            async for value in running:
-                await self._trigger(as_invocations(value))
+        await finish(running, self._trigger)
 
-    async def _trigger(self, invocations: tuple[Invocation, ...]) -> None:
+    async def _trigger(self, value: object) -> None:
         """Queue handlers: inside a block with what it has done so far, outside at once."""
+        invocations = as_invocations(value)
         block = self._door.current_block()
         if block is not None:
             await block.checkpoint(invocations)
@@ -105,7 +109,7 @@ class TaskActor(TrioActor):
         for invocation in invocations:
             await self._events.post_when_room(Call(invocation))
 
-    def on_ended(self) -> None:
+    def on_ended(self, left: Sequence[Any]) -> None:  # noqa: ARG002 - a task is sent nothing
         """Tell that the task is no longer running."""
         self._task._ended.set()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
         self._tell_ended(self._task)

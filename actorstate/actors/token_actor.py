@@ -7,14 +7,16 @@ the commit and only then anyone is told.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing, closing
+from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 import attrs
+import trio
 
+from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.messages import (
     Ack,
     Attach,
@@ -27,11 +29,12 @@ from actorstate.actors.messages import (
     TurnRequest,
     Welcome,
 )
-from actorstate.actors.runtime import Scope, TrioActor
+from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor
 from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
 from actorstate.state.handlers import Handler, Invocation, as_invocations
+from actorstate.state.state import State
 from actorstate.state.tree import Schema, StateTree, token_label
 from actorstate.state.turn import Commit, Turn, hold, release
 from actorstate.stores.base import Store
@@ -87,10 +90,11 @@ class TokenActor(TrioActor):
         if snapshot is not None:
             self._tree.restore(snapshot.version, snapshot.values)
 
-    def on_ended(self) -> None:
+    def on_ended(self, left: Sequence[Any]) -> None:
         """Tell the directory, so that the next message activates the token anew."""
         self._tell_ended()
-        for connection in self._connections:
+        waiting = [message.connection for message in left if isinstance(message, Attach)]
+        for connection in self._connections + waiting:
             connection.close()
 
     def on_receive(self, message: Any) -> Any:
@@ -125,67 +129,61 @@ class TokenActor(TrioActor):
 
     async def _run(self, handler: Handler, arguments: tuple[Any, ...], event: Event | None) -> None:
         """Run a handler to its end; or start it, if it is a background task."""
+        try:
+            state = self._tree.state(handler.owner)
+        except LookupError as error:
+            return self._report(handler, event, error)
         if handler.is_background:
-            self._start_task(handler, arguments)
+            self._start_task(handler, state, arguments)
             return self._acknowledge(event)
         turn = self._tree.open_turn(handler.label)
         hold(turn)
         try:
-            state = self._tree.state(handler.owner)
             result = handler.function(state, *arguments)
             if result is not None:
                 result = await self._finish(result, turn)
             await self._conclude(turn, turn.commit(), as_invocations(result), event)
-        except Exception:
-            # Whatever a handler raises is its own affair: the turn is undone, the log has it.
+        except* PASSING:
+            raise
+        except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
             turn.roll_back()
-            label = token_label(self._token)
-            logger.exception("%s failed for token %s; its turn was undone", handler, label)
-            self._reject(event, "handler_failed", f"{handler.full_name} failed")
+            self._report(handler, event, unwrap(errors))
         finally:
             turn.roll_back()  # if this actor is being stopped; without effect once it has ended
             release(turn)
+
+    def _report(self, handler: Handler, event: Event | None, error: BaseException) -> None:
+        """Log what a handler raised; its sender learns that there was something, no more."""
+        label = token_label(self._token)
+        logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
+        self._reject(event, "handler_failed", f"{handler.full_name} failed")
 
     async def _finish(self, result: Any, turn: Turn) -> object:
         """Bring what calling a handler gave to its end; every ``yield`` is a checkpoint."""
         if inspect.iscoroutine(result):
             return await result
+        at_yield = functools.partial(self._checkpoint, turn)
         if inspect.isgenerator(result):
-            return await self._finish_generator(result, turn)
+            return await finish_plain(result, at_yield)
         if inspect.isasyncgen(result):
-            return await self._finish_async_generator(result, turn)
+            return await finish(result, at_yield)
         return result
-
-    async def _finish_generator(
-        self, running: Generator[object, Any, object], turn: Turn
-    ) -> object:
-        with closing(running):
-            while True:
-                try:
-                    value = next(running)
-                except StopIteration as stop:
-                    return stop.value
-                await self._checkpoint(turn, value)
-
-    async def _finish_async_generator(
-        self, running: AsyncGenerator[object, Any], turn: Turn
-    ) -> None:
-        async with aclosing(running):
-            async for value in running:
-                await self._checkpoint(turn, value)
 
     async def _checkpoint(self, turn: Turn, value: object) -> None:
         invocations = as_invocations(value)
-        await self._conclude(turn, turn.checkpoint(), invocations, None)
+        # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
+        # there to cut a commit in two.
+        with trio.CancelScope(shield=True):
+            await self._conclude(turn, turn.checkpoint(), invocations, None)
 
-    def _start_task(self, handler: Handler, arguments: tuple[Any, ...]) -> None:
+    def _start_task(self, handler: Handler, state: State, arguments: tuple[Any, ...]) -> None:
         task = BackgroundTask(self._token, str(handler), arguments)
         self._services.background_tasks.add(task)
         TaskActor.start(
             self.children,
             task,
             handler=handler,
-            state=self._tree.state(handler.owner),
+            state=state,
             door=self._door,
             mailbox=self.mailbox,
             on_ended=self._services.background_tasks.discard,

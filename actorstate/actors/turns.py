@@ -94,17 +94,18 @@ class TurnBlock:
         reply: TrioFuture[TurnGrant] = self._ref.ask(request, block=False)
         try:
             self._grant = await reply
-        except trio.Cancelled:
+        except BaseException:
             if not reply.abandon():  # it came while this was being cancelled
                 with suppress(ActorDeadError):
                     reply.get().give_back()
             raise
+        self._grant.turn.block = self
         hold(self._grant.turn)
         return self._grant.turn
 
     def _refuse_nesting(self) -> None:
         for turn in held_turns():
-            if turn.tree.token == self._token and not turn.has_ended:
+            if turn.tree.token == self._token and turn.is_writable:
                 message = (
                     f"the turn is yours already, as {turn.holder}; waiting for it again would "
                     f"wait for ever. Write without a second `async with`"
@@ -168,22 +169,28 @@ class TokenDoor:
     def __init__(self, ref: TrioActorRef[Any], token: str) -> None:
         self._ref: Final = ref
         self._token: Final = token
-        self._blocks: Final[dict[Turn, TurnBlock]] = {}
 
     async def enter(self, state: AnyState) -> AnyState:
         """Ask for the token's turn, wait for it, and give back the state; see `TurnBlock`."""
-        block = TurnBlock(self._ref, self._token)
-        self._blocks[await block.enter()] = block
+        await TurnBlock(self._ref, self._token).enter()
         return state
 
     async def leave(self, error: BaseException | None) -> None:
         """End the turn that was entered; see `TurnBlock.leave`."""
         block = self.current_block()
-        assert block is not None, "`async with self` is left by the task that entered it"
-        del self._blocks[block.grant.turn]
+        if block is None:
+            message = "`async with self` is left by another task than entered it; nothing was done"
+            raise RuntimeError(message)
         await block.leave(error)
 
     def current_block(self) -> TurnBlock | None:
         """Give the block that the running code is in, if it is in one."""
-        turns = (turn for turn in reversed(held_turns()) if turn.tree.door is self)
-        return next((self._blocks[turn] for turn in turns if turn in self._blocks), None)
+        mine = [turn for turn in held_turns() if turn.tree.door is self]
+        block = mine[-1].block if mine else None
+        return block if isinstance(block, TurnBlock) else None
+
+    def give_back(self) -> None:
+        """Undo the blocks that the running code entered and did not leave, as it ends."""
+        while (block := self.current_block()) is not None:
+            release(block.grant.turn)
+            block.grant.give_back()

@@ -27,11 +27,14 @@ UNFIT: Final = (
     TypeError,
     AttributeError,
     KeyError,
+    ArithmeticError,
+    RecursionError,
 )
 """What converting raises for a value that does not fit.
 
 cattrs' groups, its error for a literal, the ValueError of our own hooks, the TypeError of a union,
-and what unstructuring meets on an object of another shape.
+what unstructuring meets on an object of another shape, and what numbers too great for a float and
+values nested too deep meet.
 """
 
 encode_json: Final = msgspec.json.Encoder(order="deterministic").encode

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
+from actorstate.exceptions import ImmutableStateError
 from actorstate.state.convert import Plain, same_json
 from actorstate.state.patch import Operation
 
@@ -96,11 +97,13 @@ _Undo = dict[tuple["State", "Var"], Any]
 class Turn:
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
-    __slots__ = ("_handed_over", "_state", "_undo", "holder", "tree")
+    __slots__ = ("_handed_over", "_state", "_undo", "block", "holder", "tree")
 
     def __init__(self, tree: StateTree, holder: str) -> None:
         self.tree: StateTree = tree
         self.holder: str = holder
+        self.block: object = None
+        """What ends it, where it was lent; known to the room above."""
         self._state = TurnState.OPEN
         self._undo: _Undo = {}
         self._handed_over: _Undo = {}
@@ -125,6 +128,9 @@ class Turn:
             TypeError: the value is not of the var's type. Nothing was changed.
         """
         mine = var.own(value)
+        if not self.is_writable:  # it ended while a thread was copying
+            message = f"{var} was not changed: the turn of {self.holder} has ended meanwhile"
+            raise ImmutableStateError(message)
         values = vars(state)
         self._undo.setdefault((state, var), values[var.name])
         values[var.name] = mine

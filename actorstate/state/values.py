@@ -74,4 +74,6 @@ def owned(value: Any) -> Any:
         return OwnedDict((key, owned(item)) for key, item in items)
     if type(value) is set:
         return OwnedSet(cast("set[Any]", value))
+    if type(value) is tuple:
+        return tuple(owned(item) for item in cast("tuple[Any, ...]", value))
     return value

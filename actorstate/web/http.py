@@ -18,6 +18,7 @@ import trio
 from actorstate.web.protocol import SOCKET_PATH
 
 _HEAD_TIMEOUT: Final = 15.0  # seconds to send a request head, and to stay idle between two
+_SEND_TIMEOUT: Final = 30.0  # seconds
 _LINGER: Final = 1.0  # seconds
 _MOST_HEAD_BYTES: Final = 16 * 1024
 _RECEIVE_BYTES: Final = 8 * 1024
@@ -183,4 +184,6 @@ async def _send(
     if request is None or request.method != b"HEAD":
         data += parser.send(h11.Data(data=answer.body)) or b""
     data += parser.send(h11.EndOfMessage()) or b""
-    await stream.send_all(data)
+    # One that reads nothing is not waited for: the half answer ends its connection.
+    with trio.fail_after(_SEND_TIMEOUT):
+        await stream.send_all(data)

@@ -66,7 +66,12 @@ async def _serve_stream(site: Site, stream: trio.SocketStream) -> None:
             upgrade = await serve_requests(stream, site.pages)
             if upgrade is not None:
                 await _serve_upgrade(site, stream, upgrade)
-    except* (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionClosed):
+    except* (
+        trio.BrokenResourceError,
+        trio.ClosedResourceError,
+        trio.TooSlowError,
+        ConnectionClosed,
+    ):
         pass  # the peer is gone
     except* Exception:
         logger.exception("a connection failed; the server goes on")
@@ -113,9 +118,16 @@ def _refusal_of(request: h11.Request) -> tuple[int, bytes] | None:
     if request.target.partition(b"?")[0] != SOCKET_PATH.encode():
         return 404, b"there is no socket here\n"
     origin = header(request, b"origin")
-    if origin and urlsplit(origin).netloc.lower() != header(request, b"host").lower():
+    if origin and _netloc(origin) != header(request, b"host").lower():
         return 403, b"pages of other sites may not open this socket\n"
     return None
+
+
+def _netloc(origin: bytes) -> bytes:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return b""  # no host that anyone is
 
 
 @final
