@@ -48,3 +48,13 @@ class Client:
 
 def as_json(patch: Patch) -> list[dict[str, Any]]:
     return [attrs.asdict(operation) for operation in patch.ops]
+
+
+class NoDoor:
+    """A tree under test has no actor, so nobody comes through its door."""
+
+    def enter(self, state: Any) -> Any:
+        raise AssertionError
+
+    def leave(self, error: BaseException | None) -> Any:
+        raise AssertionError

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+from clients import NoDoor
 
 from actorstate import ImmutableStateError, State, StateDefinitionError, background, event
 from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
@@ -71,16 +72,6 @@ class Shapes(Root):
 
 class Inner(Shapes):
     depth: int = 1
-
-
-class NoDoor:
-    """A tree under test has no actor, so nobody comes through its door."""
-
-    def enter(self, state: Any) -> Any:
-        raise AssertionError
-
-    def leave(self, error: BaseException | None) -> Any:
-        raise AssertionError
 
 
 def make_tree() -> StateTree:

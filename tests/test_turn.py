@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 import pytest
 import trio
-from clients import as_json
+from clients import NoDoor, as_json
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -39,14 +39,6 @@ class Right(Root):
 
 class Below(Left):
     number_below: int = 0
-
-
-class NoDoor:
-    def enter(self, state: Any) -> Any:
-        raise AssertionError
-
-    def leave(self, error: BaseException | None) -> Any:
-        raise AssertionError
 
 
 def make_tree() -> StateTree:
