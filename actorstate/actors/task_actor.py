@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, final
 
@@ -90,14 +90,11 @@ class TaskActor(TrioActor):
     async def _run(self) -> None:
         running = self._handler.function(self._state, *self._task.arguments)
         if inspect.isasyncgen(running):
-            await self._run_generator(running)
+            await finish(running, self._trigger)
         else:
             returned = await running
             self._door.give_back()  # a block that was never left was never ended
             await self._trigger(returned)
-
-    async def _run_generator(self, running: AsyncGenerator[object, Any]) -> None:
-        await finish(running, self._trigger)
 
     async def _trigger(self, value: object) -> None:
         """Queue handlers: inside a block with what it has done so far, outside at once."""
