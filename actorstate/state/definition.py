@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 _RESERVED: Final = frozenset(
-    {"definition", "get_full_name", "get_substate", "get_token", "create_for"}
+    {"definition", "get_full_name", "get_substate", "get_token", "create_for", "router"}
 )
 
 

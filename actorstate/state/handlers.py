@@ -108,6 +108,14 @@ class Handler:
             raise TypeError(message)
         return Invocation(self, bound.args)
 
+    def debounce(self, seconds: float) -> Invocation:
+        """Let a page send this only once ``seconds`` have passed without another."""
+        return Invocation(self).debounce(seconds)
+
+    def throttle(self, seconds: float) -> Invocation:
+        """Let a page send at most one of these in ``seconds``; those between are dropped."""
+        return Invocation(self).throttle(seconds)
+
     @functools.cached_property
     def signature(self) -> inspect.Signature:
         """The parameters after ``self``."""
@@ -216,6 +224,19 @@ class Invocation:
 
     handler: Handler
     args: tuple[object, ...] = ()
+    """Values; in a page also expressions, which the browser computes when the event fires."""
+    debounced: float | None = None
+    """Send only once so many seconds have passed without another; the last one counts."""
+    throttled: float | None = None
+    """Send at most one in so many seconds; those between are dropped."""
+
+    def debounce(self, seconds: float) -> Invocation:
+        """Let a page send this only once ``seconds`` have passed without another."""
+        return attrs.evolve(self, debounced=_interval(seconds))
+
+    def throttle(self, seconds: float) -> Invocation:
+        """Let a page send at most one of these in ``seconds``; those between are dropped."""
+        return attrs.evolve(self, throttled=_interval(seconds))
 
     @property
     def name(self) -> str:
@@ -243,6 +264,13 @@ class Invocation:
         except TypeError as error:
             message = f"{self.handler}{signature}: {error}; bind it, as in {self.handler}(value)"
             raise TypeError(message) from None
+
+
+def _interval(seconds: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
+        message = f"expected a number of seconds above 0, got {seconds!r}"
+        raise ValueError(message)
+    return seconds
 
 
 def as_invocation(value: object) -> Invocation:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self, TypeVar, ca
 from actorstate.exceptions import ImmutableStateError, StateDefinitionError
 from actorstate.state.definition import Definition, define, make_setter, snake_case
 from actorstate.state.handlers import Handler
+from actorstate.state.router import Router
 from actorstate.state.turn import is_held
 from actorstate.state.vars import Var
 
@@ -143,6 +144,11 @@ class State(metaclass=StateMeta):
         A secret: whoever has it is the tab.
         """
         return self.__tree.token
+
+    @property
+    def router(self) -> Router:
+        """The page load that the running handler serves: path, query, headers, session."""
+        return self.__tree.router
 
     @overload
     def get_substate(self, path: type[AnyState]) -> AnyState: ...

@@ -10,6 +10,7 @@ import attrs
 from actorstate.exceptions import SnapshotError, UnknownHandlerError
 from actorstate.state.convert import Plain
 from actorstate.state.handlers import Handler
+from actorstate.state.router import Router
 from actorstate.state.state import State
 from actorstate.state.turn import Turn
 
@@ -98,6 +99,7 @@ class StateTree:
         self.door: Final = door
         self.version: int = 0
         self.turn: Turn | None = None
+        self.router: Router = Router(token)
         self._states: dict[type[State], State] = {}
 
     def state(self, cls: type[AnyState]) -> AnyState:
