@@ -23,6 +23,7 @@ from actorstate.app import App as App, current_app as current_app
 from actorstate.exceptions import (
     ActorDeadError as ActorDeadError,
     BadArgumentsError as BadArgumentsError,
+    ComputedVarError as ComputedVarError,
     ImmutableStateError as ImmutableStateError,
     MailboxFullError as MailboxFullError,
     PageError as PageError,
@@ -30,6 +31,7 @@ from actorstate.exceptions import (
     StateDefinitionError as StateDefinitionError,
     UnknownHandlerError as UnknownHandlerError,
 )
+from actorstate.state.computed import computed as computed
 from actorstate.state.handlers import background as background, event as event
 from actorstate.state.state import State as State
 from actorstate.stores.base import Store as Store

@@ -11,6 +11,7 @@ from pykka import ActorDeadError
 __all__ = [
     "ActorDeadError",
     "BadArgumentsError",
+    "ComputedVarError",
     "ImmutableStateError",
     "MailboxFullError",
     "PageError",
@@ -35,6 +36,10 @@ class ImmutableStateError(AttributeError):
     inside ``async with app.modify_state(token) as state``. Also raised where a turn is asked for
     from inside the open turn of the same token, which would wait for itself.
     """
+
+
+class ComputedVarError(RuntimeError):
+    """A computed var has no value: it reads itself in a circle, or has raised each time."""
 
 
 class MailboxFullError(RuntimeError):

@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from actorstate import ActorDeadError, App, MemoryStore, State, background, current_app
 from actorstate.actors.messages import Attach, Event
 from actorstate.actors.runtime import MailboxFullError
+from actorstate.state.patch import Operation
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Snapshot
 
@@ -281,9 +282,9 @@ async def test_a_full_mailbox_refuses_turn_requests() -> None:
 
 async def test_a_loaded_snapshot_is_a_copy() -> None:
     store = MemoryStore()
-    await store.commit(TOKEN, Commit(1, {"app_root": {"count": 1}}, ()))
+    await store.commit(TOKEN, Commit(1, (Operation("add", "/app_root", {"count": 1}),), ()))
     before = await store.load(TOKEN)
-    await store.commit(TOKEN, Commit(2, {"app_root": {"count": 2}}, ()))
+    await store.commit(TOKEN, Commit(2, (Operation("replace", "/app_root/count", 2),), ()))
     assert before == Snapshot(1, {"app_root": {"count": 1}})
     values: Mapping[str, Any] = before.values if before else {}
     assert values["app_root"] == {"count": 1}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import gc
 import importlib
-import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +17,6 @@ from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandl
 from actorstate.state.handlers import Invocation, as_invocation, as_invocations
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import hold, release
-from actorstate.state.values import DICT_MUTATORS, LIST_MUTATORS, SET_MUTATORS, owned
 
 
 @dataclass
@@ -186,9 +182,12 @@ def test_a_state_class_lives_as_long_as_its_root() -> None:
 
 
 def test_a_state_has_one_parent() -> None:
+    class Elsewhere(State, root=True):
+        pass
+
     with pytest.raises(StateDefinitionError, match="2 State classes as bases; it takes one"):
 
-        class Broken(Shapes, State):
+        class Broken(Shapes, Elsewhere):
             pass
 
 
@@ -446,7 +445,10 @@ def test_every_tree_gets_its_own_copy_of_a_default() -> None:
     assert one.point == two.point == Point(0)
     assert one.point is not two.point
     assert one.numbers == two.numbers == [1, 2]
-    one.point.x = 99
+    with pytest.raises(ImmutableStateError, match="Shapes.point was not changed"):
+        one.point.x = 99
+    with pytest.raises(ImmutableStateError, match="default of every new tab"):
+        Shapes.definition().vars["point"].default.x = 99
     assert make_tree().state(Shapes).point == Point(0)
     assert make_tree().public()["root.shapes"]["point"] == {"x": 0, "label": ""}
 
@@ -464,7 +466,9 @@ def test_a_substate_sees_and_writes_its_parents_vars() -> None:
     assert vars(inner).get("count") is None
     commit = turn.commit()
     assert commit is not None
-    assert set(commit.changes) == {"root.shapes", "root.shapes.inner"}
+    assert {operation.path for operation in commit.operations} == {
+        "/root.shapes/count", "/root.shapes.inner/depth",
+    }  # fmt: skip
 
 
 def test_get_substate_goes_down_by_names_or_anywhere_by_class() -> None:
@@ -536,7 +540,7 @@ def test_assigning_a_value_of_another_type_changes_nothing_and_says_so(
     before = getattr(shapes, var)
     turn = tree.open_turn("test")
     hold(turn)
-    with pytest.raises(TypeError, match=rf"Shapes.{var} takes .*, got "):
+    with pytest.raises(TypeError, match=rf"Shapes\.{var}.* takes .*, got "):
         setattr(shapes, var, value)
     release(turn)
     assert getattr(shapes, var) is before
@@ -555,43 +559,6 @@ def test_assigning_stores_the_states_own_copy() -> None:
     shapes.numbers = shapes.table["a"]
     assert shapes.numbers is not shapes.table["a"]
     release(turn)
-
-
-def test_what_a_state_owns_cannot_be_changed_in_place() -> None:
-    value = owned({"list": [1], "set": {1}, "dict": {"a": 1}})
-    for key, mutators in (("list", LIST_MUTATORS), ("set", SET_MUTATORS), ("dict", DICT_MUTATORS)):
-        for mutator in mutators.split():
-            before = copy.copy(value[key])
-            with pytest.raises(ImmutableStateError, match=f"this {key} belongs to a state"):
-                getattr(value[key], mutator)()
-            assert value[key] == before
-
-
-@pytest.mark.parametrize(
-    ("kind", "mutators"), [(list, LIST_MUTATORS), (dict, DICT_MUTATORS), (set, SET_MUTATORS)]
-)
-def test_no_mutator_of_the_built_ins_is_forgotten(kind: type, mutators: str) -> None:
-    frozen = {list: tuple, set: frozenset, dict: None}[kind]
-    readers = set(dir(frozen)) if frozen else {
-        *dir(object), "get", "items", "keys", "values", "copy", "fromkeys", "__contains__",
-        "__getitem__", "__iter__", "__len__", "__or__", "__ror__", "__reversed__",
-        "__class_getitem__",
-    }  # fmt: skip
-    assert set(dir(kind)) - readers - {"copy", "__reversed__"} == set(mutators.split())
-
-
-def test_what_a_state_owns_behaves_as_the_plain_value() -> None:
-    plain = {"list": [1, [2]], "dict": {"a": {"b": 1}}, "set": {1, 2}}
-    value = owned(plain)
-    assert value == plain
-    assert isinstance(value["list"], list)
-    assert json.dumps(value["list"]) == "[1, [2]]"
-    assert value["list"][:1] == [1]
-    for copied in (copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))):  # noqa: S301
-        again = copied(value)
-        assert again == plain
-        assert type(again) is dict
-    copy.deepcopy(value)["list"].append(3)
 
 
 def test_a_state_shows_its_vars() -> None:

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actorstate import ImmutableStateError, MemoryStore, State
 from actorstate.actors.messages import Patch
+from actorstate.state.patch import Operation
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import Commit, Turn, TurnState, TurnStep, hold, release
 
@@ -123,7 +124,11 @@ def test_backend_vars_are_in_the_commit_and_in_no_operation() -> None:
     tree.state(Left)._secret = 5
     release(turn)
     commit = turn.commit()
-    assert commit == Commit(1, {"root.left": {"_secret": 5}}, ())
+    stored = (
+        Operation("add", "/root.left", {}),
+        Operation("add", "/root.left/_secret", 5),
+    )
+    assert commit == Commit(1, stored, ())
 
 
 def test_the_right_to_write_ends_with_the_turn_for_all_who_inherited_it() -> None:

@@ -7,8 +7,8 @@ from typing import Any, Protocol, final
 
 import attrs
 
-from actorstate.state.convert import Plain
 from actorstate.state.handlers import Invocation
+from actorstate.state.json_types import Plain
 from actorstate.state.patch import Operation
 from actorstate.state.turn import Commit
 

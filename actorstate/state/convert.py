@@ -1,24 +1,39 @@
 """Strict conversion between typed values and their JSON form.
 
 One converter serves the snapshot, the wire and the arguments of events. cattrs out of the box is
-lenient (``'false'`` becomes True, 1.9 becomes 1, None becomes ``'None'``); every scalar hook here
-refuses instead. Two readings of one number are kept: JSON has a single number type, so a whole
-number is welcome where a float is declared (PEP 484's numeric tower), never the other way round.
+lenient (``'false'`` becomes True, 1.9 becomes 1, None becomes ``'None'``, unknown keys are
+dropped); what `json_types` teaches it refuses instead.
 """
+
+# cattrs' factories do not say of what their hooks are.
+# pyright: reportUnknownVariableType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Set as AbstractSet
-from typing import Any, Final, cast, get_args, get_origin
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast, get_args, get_origin, is_typeddict
 
 import cattrs
-import msgspec
+from cattrs.cols import (
+    is_namedtuple,
+    namedtuple_dict_structure_factory,
+    namedtuple_dict_unstructure_factory,
+)
 from cattrs.errors import CattrsError
-from cattrs.preconf.json import make_converter as make_json_converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override, typeddicts
 
-Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
-"""A value as JSON carries it."""
+from actorstate.state.json_types import (
+    encodable_text,
+    encode_json,
+    evaluated,
+    finite_float,
+    generic_fields,
+    is_record,
+    register_types,
+    type_name,
+)
 
 UNFIT: Final = (
     cattrs.BaseValidationError,
@@ -37,61 +52,29 @@ what unstructuring meets on an object of another shape, and what numbers too gre
 values nested too deep meet.
 """
 
-encode_json: Final = msgspec.json.Encoder(order="deterministic").encode
-
-
-def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not kind:
-            message = f"expected {kind.__name__}, got {value!r}"
-            raise ValueError(message)
-        return value
-
-    return structure
-
-
-def _encodable_text(value: Any, _: Any) -> str:
-    text: str = _exactly(str)(value, str)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        message = f"expected text that is Unicode, got {value!r}, with half a surrogate pair"
-        raise ValueError(message) from None
-    return text
-
-
-def _finite_float(value: Any, _: Any) -> float:
-    if type(value) not in (int, float):
-        message = f"expected float, got {value!r}"
-        raise ValueError(message)
-    number = float(value)
-    if not math.isfinite(number):
-        message = f"expected a finite float, got {value!r}, which JSON cannot carry"
-        raise ValueError(message)
-    return number
-
 
 def _json_value(value: Any, _: Any) -> Any:
     """Let through what JSON can carry, where nothing narrower is declared."""
     if value is None or type(value) in (bool, int):
         return value
     if type(value) is str:
-        return _encodable_text(value, str)
+        return encodable_text(value)
     if type(value) is float:
-        return _finite_float(value, float)
+        return finite_float(value)
     if isinstance(value, list):
         return [_json_value(item, Any) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
-        return {_encodable_text(key, str): _json_value(item, Any) for key, item in items}
+        return {encodable_text(key): _json_value(item, Any) for key, item in items}
     message = f"expected a JSON value, got {value!r}"
     raise ValueError(message)
 
 
-def _is_untyped(declared: Any) -> bool:
+def is_untyped(declared: Any) -> bool:
+    """Tell whether a type lets any JSON value in, itself or in its items."""
     if declared in (Any, object, list, dict):
         return True
-    return get_origin(declared) in (list, dict) and Any in get_args(declared)
+    return get_origin(declared) in (list, dict) and Any in get_args(declared)[-1:]
 
 
 def _json_value_of(value: Any, declared: Any) -> Any:
@@ -100,20 +83,6 @@ def _json_value_of(value: Any, declared: Any) -> Any:
             message = f"expected {kind.__name__}, got {value!r}"
             raise ValueError(message)
     return _json_value(value, declared)
-
-
-def _sorted_set(value: AbstractSet[Any], unstructure: Callable[[Any], Any]) -> list[Any]:
-    # A set has no order, but a patch must not depend on the hash seed of the process.
-    return sorted((unstructure(item) for item in value), key=encode_json)
-
-
-def type_name(declared: Any) -> str:
-    """Name a type as a reader of the program would write it.
-
-    >>> type_name(int), type_name(list[int]), type_name(int | None)
-    ('int', 'list[int]', 'int | None')
-    """
-    return declared.__name__ if type(declared) is type else str(declared).replace("typing.", "")
 
 
 def make_converter(*, detailed_validation: bool = True) -> cattrs.Converter:
@@ -125,17 +94,86 @@ def make_converter(*, detailed_validation: bool = True) -> cattrs.Converter:
     Structuring raises (cattrs' own exception groups, or ValueError) for any value that is not
     exactly of the declared type, and for unknown keys of dataclasses and attrs classes.
     """
-    converter = make_json_converter(forbid_extra_keys=True, detailed_validation=detailed_validation)
-    for kind in (bool, int, type(None)):
-        converter.register_structure_hook(kind, _exactly(kind))
-    converter.register_structure_hook(str, _encodable_text)
-    converter.register_structure_hook(float, _finite_float)
+    converter = cattrs.Converter(
+        forbid_extra_keys=True,
+        detailed_validation=detailed_validation,
+        unstruct_collection_overrides={tuple: list},
+    )
+    register_types(converter)
+    _register_records(converter)
     # cattrs takes a short cut around the hook of Any inside a container, so the bare containers
     # and those of Any are named too.
-    converter.register_structure_hook_func(_is_untyped, _json_value_of)
-    converter.register_unstructure_hook(set, lambda v: _sorted_set(v, converter.unstructure))
-    converter.register_unstructure_hook(frozenset, lambda v: _sorted_set(v, converter.unstructure))
+    converter.register_structure_hook_func(is_untyped, _json_value_of)
     return converter
+
+
+def _register_records(converter: cattrs.Converter) -> None:
+    """Teach a converter the types that have fields.
+
+    Fields that ``__init__`` does not take are part of the value all the same.
+    """
+
+    def structure_record(kind: Any) -> Callable[..., Any]:
+        hooks: dict[str, Any] = {
+            name: override(struct_hook=converter.get_structure_hook(declared))
+            for name, declared in generic_fields(kind).items()
+        }
+        return make_dict_structure_fn(kind, converter, _cattrs_include_init_false=True, **hooks)
+
+    def unstructure_record(kind: Any) -> Callable[..., Any]:
+        hooks: dict[str, Any] = {
+            name: override(unstruct_hook=converter.get_unstructure_hook(declared))
+            for name, declared in generic_fields(kind).items()
+        }
+        return make_dict_unstructure_fn(kind, converter, _cattrs_include_init_false=True, **hooks)
+
+    factories: list[tuple[Callable[[Any], bool], Callable[[Any], Any], Callable[[Any], Any]]] = [
+        (is_record, structure_record, unstructure_record),
+        (
+            is_namedtuple,
+            lambda kind: namedtuple_dict_structure_factory(
+                kind,
+                converter,
+                "from_converter",
+                True,  # noqa: FBT003 - extra keys are forbidden
+            ),
+            lambda kind: namedtuple_dict_unstructure_factory(kind, converter),
+        ),
+        (
+            is_typeddict,
+            lambda kind: typeddicts.make_dict_structure_fn(evaluated(kind), converter),
+            lambda kind: typeddicts.make_dict_unstructure_fn(evaluated(kind), converter),
+        ),
+    ]
+    for applies, structure, unstructure in factories:
+        converter.register_structure_hook_factory(applies, _reentrant(structure))
+        converter.register_unstructure_hook_factory(applies, _reentrant(unstructure))
+
+
+def _reentrant(make: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:
+    """Let a factory be asked for a type while it makes the hook of that type.
+
+    A record may contain itself. cattrs then forgets the declared type and goes by the class of
+    each value, which for a dict does not say what its keys are.
+    """
+    made: dict[Any, Callable[..., Any] | None] = {}
+
+    def hook_of(kind: Any) -> Callable[..., Any]:
+        if kind in made:
+            return made[kind] or functools.partial(_call, made, kind)
+        made[kind] = None
+        try:
+            made[kind] = hook = make(kind)
+        except BaseException:
+            del made[kind]
+            raise
+        return hook
+
+    return hook_of
+
+
+def _call(made: Mapping[Any, Any], kind: Any, *args: Any) -> Any:
+    return made[kind](*args)
 
 
 def same_json(a: Any, b: Any) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, cast, get_origin, get_type_hints
 
 import attrs
 
 from actorstate.exceptions import StateDefinitionError
-from actorstate.state.convert import type_name
+from actorstate.state.computed import Computed
 from actorstate.state.handlers import Handler, Setter
+from actorstate.state.json_types import type_name
 from actorstate.state.vars import Var
 
 if TYPE_CHECKING:
@@ -22,8 +24,22 @@ if TYPE_CHECKING:
 
 _WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
+Member: TypeAlias = Var | Computed[Any]
+
+_OURS: Final = frozenset({"_definition", "_mixin_defaults", "_recorder"})
+"""Names that we put into the bodies of classes."""
+
 _RESERVED: Final = frozenset(
-    {"definition", "get_full_name", "get_substate", "get_token", "create_for", "router"}
+    {
+        "create_for",
+        "definition",
+        "get_full_name",
+        "get_state",
+        "get_substate",
+        "get_token",
+        "reset",
+        "router",
+    }
 )
 
 
@@ -46,6 +62,10 @@ class Definition:
     """The vars that it declares itself."""
     all_vars: Mapping[str, Var]
     """These and its parents', which its instances read and write through."""
+    computed: Mapping[str, Computed[Any]]
+    """The computed vars that it declares itself."""
+    all_computed: Mapping[str, Computed[Any]]
+    """These and its parents'."""
     handlers: dict[str, Handler]
     """What a browser may call, by name. Setters join it when the program names them."""
     substates: dict[str, type[State]]
@@ -60,19 +80,70 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
     Raises:
         StateDefinitionError: the class is written in a way that cannot work.
     """
-    inherited: Mapping[str, Var] = parent.definition().all_vars if parent is not None else {}
+    above = parent.definition() if parent is not None else None
     _refuse_taken_name(cls, parent)
-    own_vars = dict(_collect_vars(cls, inherited))
-    handlers = dict(_collect_handlers(cls, {**inherited, **own_vars}))
+    bodies = [cls, *_mixins(cls, parent)]
+    taken: dict[str, Member] = {**above.all_vars, **above.all_computed} if above else {}
+    own_vars = dict(_collect_vars(cls, bodies, taken))
+    own_computed = dict(_collect_computed(cls, bodies, {**taken, **own_vars}))
+    handlers = dict(_collect_handlers(cls, bodies, {**taken, **own_vars, **own_computed}))
+    _clear_the_way(cls, own_vars, above.all_vars if above else {})
     name = snake_case(cls.__name__)
     return Definition(
         full_name=f"{parent.get_full_name()}.{name}" if parent is not None else name,
         vars=own_vars,
-        all_vars={**inherited, **own_vars},
+        all_vars={**(above.all_vars if above else {}), **own_vars},
+        computed=own_computed,
+        all_computed={**(above.all_computed if above else {}), **own_computed},
         handlers=handlers,
         substates={},
         spec=_spec_of(cls),
     )
+
+
+def _clear_the_way(cls: type[State], own: Mapping[str, Var], inherited: Mapping[str, Var]) -> None:
+    """Let Python find the values of vars in the instance at once.
+
+    It looks at the class first, and is fast only if there is nothing of that name. So own vars
+    are no attributes of the class: `StateMeta` knows them. Those of parents are, since their
+    values are in another instance.
+    """
+    for name in own:
+        if name in vars(cls):
+            type.__delattr__(cls, name)
+    for name, var in inherited.items():
+        type.__setattr__(cls, name, var)
+
+
+def set_aside(mixin: type[State]) -> None:
+    """Keep the defaults of a mixin for the states that are made with it.
+
+    As attributes of the mixin they would be found where vars of those states are looked for.
+    """
+    defaults = {
+        name: vars(mixin)[name]
+        for name, declared in _own_annotations(mixin).items()
+        if name in vars(mixin) and not _is_class_var(declared)
+    }
+    for name in defaults:
+        type.__delattr__(mixin, name)
+    type.__setattr__(mixin, "_mixin_defaults", defaults)
+
+
+def is_mixin(cls: type) -> bool:
+    """Tell whether a class was made with ``mixin=True``."""
+    return "_mixin_defaults" in vars(cls)
+
+
+def _is_class_var(declared: Any) -> bool:
+    return declared is ClassVar or get_origin(declared) is ClassVar
+
+
+def _mixins(cls: type[State], parent: type[State] | None) -> Iterator[type[State]]:
+    """Give the mixins that a class has and its parent has not, the nearest first."""
+    for base in cls.__mro__[1:]:
+        if is_mixin(base) and (parent is None or not issubclass(parent, base)):
+            yield base
 
 
 def _refuse_taken_name(cls: type[State], parent: type[State] | None) -> None:
@@ -111,7 +182,7 @@ def _spec_of(cls: type) -> ModuleSpec | None:
 
 
 def _own_annotations(cls: type[State]) -> dict[str, Any]:
-    # Of this class alone: the parents' are known, and their modules are not this one.
+    # Of this class alone: others' are known, or asked for by themselves, in their own modules.
     own = type(cls.__name__, (), {"__annotations__": inspect.get_annotations(cls)})
     own.__module__ = cls.__module__
     try:
@@ -124,36 +195,59 @@ def _own_annotations(cls: type[State]) -> dict[str, Any]:
         raise StateDefinitionError(message) from error
 
 
-def _collect_vars(cls: type[State], inherited: Mapping[str, Var]) -> Iterator[tuple[str, Var]]:
-    body = dict(vars(cls))
-    for name, declared in _own_annotations(cls).items():
-        if declared is ClassVar or get_origin(declared) is ClassVar:
-            continue
-        _refuse_reserved(cls, name, inherited)
-        if name not in body:
-            message = (
-                f"{cls.__name__}.{name} has no default; a new tab needs one: write "
-                f"`{name}: {type_name(declared)} = ...`"
-            )
-            raise StateDefinitionError(message)
-        var = Var(cls, name, declared, body[name])
-        type.__setattr__(cls, name, var)
-        yield name, var
+def _collect_vars(
+    cls: type[State], bodies: Sequence[type[State]], taken: Mapping[str, Member]
+) -> Iterator[tuple[str, Var]]:
+    seen: set[str] = set()
+    for body in bodies:
+        defaults = vars(body).get("_mixin_defaults", vars(body))
+        for name, declared in _own_annotations(body).items():
+            if _is_class_var(declared) or name in seen:
+                continue
+            seen.add(name)
+            _refuse_reserved(cls, name, taken)
+            if name not in defaults:
+                message = (
+                    f"{body.__name__}.{name} has no default; a new tab needs one: write "
+                    f"`{name}: {type_name(declared)} = ...`"
+                )
+                raise StateDefinitionError(message)
+            yield name, Var(cls, name, declared, defaults[name])
+
+
+def _members(bodies: Sequence[type[State]]) -> Iterator[tuple[str, Any]]:
+    """Give what the bodies of a class and its mixins have, each name once."""
+    seen: set[str] = set()
+    for body in bodies:
+        for name, member in list(vars(body).items()):
+            if name not in seen:
+                seen.add(name)
+                yield name, member
+
+
+def _collect_computed(
+    cls: type[State], bodies: Sequence[type[State]], taken: Mapping[str, Member]
+) -> Iterator[tuple[str, Computed[Any]]]:
+    for name, member in _members(bodies):
+        if isinstance(member, Computed):
+            _refuse_reserved(cls, name, taken)
+            mine = cast("Computed[Any]", member).copy()
+            mine.bind(cls, name)
+            type.__setattr__(cls, name, mine)
+            yield name, mine
 
 
 def _collect_handlers(
-    cls: type[State], all_vars: Mapping[str, Var]
+    cls: type[State], bodies: Sequence[type[State]], taken: Mapping[str, Member]
 ) -> Iterator[tuple[str, Handler]]:
-    for name, member in list(vars(cls).items()):
-        if name.startswith("__") or name == "_definition" or isinstance(member, Var):
+    for name, member in _members(bodies):
+        if name.startswith("__") or name in _OURS or isinstance(member, Var | Computed):
             _refuse_constructor(cls, name, member)
         elif isinstance(member, Handler):
-            yield name, _as_reachable(cls, name, member, all_vars)
+            yield name, _as_reachable(cls, name, copy.copy(member), taken)
         elif isinstance(member, FunctionType) and not name.startswith("_"):
-            handler = Handler(member)
-            type.__setattr__(cls, name, handler)
-            yield name, _as_reachable(cls, name, handler, all_vars)
-        elif not _may_stay(cls, name, member):
+            yield name, _as_reachable(cls, name, Handler(member), taken)
+        elif not _may_stay(bodies, name, member):
             message = (
                 f"{cls.__name__}.{name} has no type; write `{name}: {_guess(member)} = "
                 f"{member!r}` for a var, or `ClassVar` for a constant of the class"
@@ -170,8 +264,8 @@ def _guess(member: Any) -> str:
     return contents.get(kind, kind)
 
 
-def _may_stay(cls: type[State], name: str, member: Any) -> bool:
-    if name in inspect.get_annotations(cls):
+def _may_stay(bodies: Sequence[type[State]], name: str, member: Any) -> bool:
+    if any(name in inspect.get_annotations(body) for body in bodies):
         return True
     return isinstance(member, FunctionType | type) or hasattr(cast("object", member), "__get__")
 
@@ -183,13 +277,14 @@ def _refuse_constructor(cls: type[State], name: str, member: Any) -> None:
 
 
 def _as_reachable(
-    cls: type[State], name: str, handler: Handler, all_vars: Mapping[str, Var]
+    cls: type[State], name: str, handler: Handler, taken: Mapping[str, Member]
 ) -> Handler:
-    _refuse_reserved(cls, name, all_vars)
+    _refuse_reserved(cls, name, taken)
     if name.startswith("_"):
         message = f"{cls.__name__}.{name} is private and no browser can reach it; rename it"
         raise StateDefinitionError(message)
     handler.__set_name__(cls, name)
+    type.__setattr__(cls, name, handler)
     for parameter in handler.signature.parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             message = (
@@ -200,12 +295,12 @@ def _as_reachable(
     return handler
 
 
-def _refuse_reserved(cls: type[State], name: str, all_vars: Mapping[str, Var]) -> None:
+def _refuse_reserved(cls: type[State], name: str, taken: Mapping[str, Member]) -> None:
     if name in _RESERVED:
         message = f"{cls.__name__}.{name}: {name!r} is a name of State itself; choose another"
         raise StateDefinitionError(message)
-    if name in all_vars:
-        message = f"{cls.__name__}.{name}: {all_vars[name]} is declared already; choose another"
+    if name in taken:
+        message = f"{cls.__name__}.{name}: {taken[name]} is declared already; choose another"
         raise StateDefinitionError(message)
 
 

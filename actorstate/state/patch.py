@@ -1,10 +1,15 @@
-"""Patches: what one turn changed, as RFC 6902 operations on the public state."""
+"""Patches: what one turn changed, as RFC 6902 operations on the state in its JSON form."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Iterable
+from typing import Any, Final, cast
 
 import attrs
+
+NO_VALUE: Final = object()
+"""Stands for the value of an operation that has none."""
 
 
 @attrs.frozen
@@ -12,11 +17,17 @@ class Operation:
     """One operation of a patch (RFC 6902, section 4)."""
 
     op: str
-    """``replace``: a var exists from the first version on, so it is never added or removed."""
+    """``add``, ``replace`` or ``remove``; the others of the RFC are not needed."""
     path: str
-    """JSON Pointer (RFC 6901) into the public state: state, then var."""
-    value: Any
-    """The new value in its JSON form."""
+    """JSON Pointer (RFC 6901) into the state: state, var, and on into its value."""
+    value: Any = NO_VALUE
+    """The new value in its JSON form; `NO_VALUE` for ``remove``."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the members that the RFC wants."""
+        if self.value is NO_VALUE:
+            return {"op": self.op, "path": self.path}
+        return {"op": self.op, "path": self.path, "value": self.value}
 
 
 def pointer(*parts: str) -> str:
@@ -25,4 +36,34 @@ def pointer(*parts: str) -> str:
     >>> pointer("state.my_state", "a/b~c")
     '/state.my_state/a~1b~0c'
     """
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+    return "".join(["/" + part.replace("~", "~0").replace("/", "~1") for part in parts])
+
+
+def parts_of(path: str) -> list[str]:
+    """Split a JSON Pointer into its parts.
+
+    >>> parts_of("/state.my_state/a~1b~0c")
+    ['state.my_state', 'a/b~c']
+    """
+    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+
+
+def apply(document: Any, operations: Iterable[Operation]) -> None:
+    """Apply operations to a document, in place. What they carry is copied.
+
+    Raises:
+        LookupError: an operation names a place that the document does not have. What came before
+            it was applied.
+    """
+    for operation in operations:
+        *way, last = parts_of(operation.path)
+        target: Any = document
+        for part in way:
+            target = target[int(part) if isinstance(target, list) else part]
+        key: Any = int(last) if isinstance(target, list) else last
+        if operation.op == "remove":
+            del target[key]
+        elif operation.op == "add" and isinstance(target, list):
+            cast("list[Any]", target).insert(key, copy.deepcopy(operation.value))
+        else:
+            target[key] = copy.deepcopy(operation.value)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self, TypeVar, cast, final, overload
 
 from actorstate.exceptions import ImmutableStateError, StateDefinitionError
-from actorstate.state.definition import Definition, define, make_setter, snake_case
-from actorstate.state.handlers import Handler
+from actorstate.state.definition import (
+    Definition,
+    define,
+    is_mixin,
+    make_setter,
+    set_aside,
+    snake_case,
+)
+from actorstate.state.expressions import StateVar
 from actorstate.state.router import Router
-from actorstate.state.turn import is_held
-from actorstate.state.vars import Var
+from actorstate.state.vars import TREE
 
 if TYPE_CHECKING:
     from actorstate.state.tree import StateTree
@@ -30,15 +35,17 @@ class StateMeta(type):
     ``dir()`` and documentation tools, which look up what is listed, bring none to life.
     """
 
-    def __getattr__(cls, name: str) -> Handler:
+    def __getattr__(cls, name: str) -> Any:
         if "_definition" not in vars(cls):  # the class is being made
             raise AttributeError(name)
-        all_vars = cast("type[State]", cls).definition().all_vars
-        if name in all_vars:
-            message = (
-                f"{all_vars[name]} is a backend var: its name starts with _, and it stays here"
-            )
+        definition = cast("type[State]", cls).definition()
+        all_vars = definition.all_vars
+        named = all_vars.get(name) or definition.all_computed.get(name)
+        if named is not None and named.is_backend:
+            message = f"{named} is a backend var: its name starts with _, and it stays here"
             raise AttributeError(message)
+        if named is not None:
+            return StateVar(*named.path)
         var = all_vars.get(name.removeprefix(_SETTER_PREFIX))
         if var is None or var.is_backend:
             message = f"{cls.__name__} has no var or handler {name!r}"
@@ -46,7 +53,8 @@ class StateMeta(type):
         return make_setter(var, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        if isinstance(inspect.getattr_static(cls, name, None), Var):
+        definition: Definition | None = vars(cls).get("_definition")
+        if definition and (name in definition.all_vars or name in definition.all_computed):
             message = (
                 f"{cls.__name__}.{name} on the class describes a var of every tab; change "
                 f"the value of one tab in a handler, through self.{name}"
@@ -69,13 +77,21 @@ class State(metaclass=StateMeta):
     Args:
         root: start a tree of states of its own, apart from all others of the process, as for
             a second app: ``class Root(State, root=True)``, then ``App(root=Root)``.
+        mixin: do not make a state, but something for states to be made with: each class that
+            has it among its bases gets vars and handlers of its own from its body.
     """
 
     _definition: ClassVar[Definition]
     __tree: StateTree
 
-    def __init_subclass__(cls, *, root: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, root: bool = False, mixin: bool = False, recorder: bool = False, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        if mixin:
+            set_aside(cls)
+        if mixin or recorder:
+            return
         parent = None if root else _parent_of(cls)
         type.__setattr__(cls, "_definition", define(cls, parent))
         if parent is not None:
@@ -93,26 +109,27 @@ class State(metaclass=StateMeta):
     def create_for(cls, tree: StateTree) -> Self:
         """Make the instance of one tree, with its defaults. For `StateTree` alone."""
         state = object.__new__(cls)
-        values = vars(state)
-        values["_State__tree"] = tree
-        values.update((var.name, var.fresh_default()) for var in cls._definition.vars.values())
+        object.__setattr__(state, TREE, tree)
+        for var in cls._definition.vars.values():
+            place = tree.place(state, var)
+            place.put(var.own(var.default, place))
         return state
 
     def __setattr__(self, name: str, value: Any) -> None:
-        var = type(self).definition().all_vars.get(name)
+        definition = type(self).definition()
+        var = definition.all_vars.get(name)
         if var is None:
             raise AttributeError(_no_such_var(type(self), name))
-        turn = self.__tree.turn
-        if turn is None or not turn.is_writable or not is_held(turn):
-            raise ImmutableStateError(_not_holding(var))
-        turn.assign(self.__tree.state(var.owner), var, value)
+        self.__tree.place(self.__tree.state(var.owner), var).assign(value)
 
     def __delattr__(self, name: str) -> Never:
         message = f"{type(self).__name__}.{name} cannot be deleted: a var always has a value"
         raise ImmutableStateError(message)
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={vars(self)[name]!r}" for name in type(self).definition().vars)
+        values = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in type(self).definition().vars
+        )
         return f"{type(self).__name__}({values})"
 
     # State awaits nothing itself: the door to the mailbox is brought by the room above.
@@ -150,6 +167,26 @@ class State(metaclass=StateMeta):
         """The page load that the running handler serves: path, query, headers, session."""
         return self.__tree.router
 
+    def reset(self) -> None:
+        """Give all vars of this state and its substates their defaults, backend vars too.
+
+        Raises:
+            ImmutableStateError: the caller does not hold the tab's turn. Nothing was changed.
+        """
+        for var in type(self).definition().vars.values():
+            self.__tree.place(self, var).assign(var.default)
+        for substate in type(self).definition().substates.values():
+            if self.__tree.is_touched(substate):
+                self.__tree.state(substate).reset()
+
+    def get_state(self, cls: type[AnyState]) -> Awaitable[AnyState]:
+        """Give another state of the same token: ``await self.get_state(Other)``.
+
+        Raises:
+            LookupError: the class is not a state of this app.
+        """
+        return _Ready(self.get_substate(cls))
+
     @overload
     def get_substate(self, path: type[AnyState]) -> AnyState: ...
 
@@ -171,6 +208,18 @@ class State(metaclass=StateMeta):
         return self.__tree.state(_descend(type(self), path))
 
 
+@final
+class _Ready(Awaitable[AnyState]):
+    """Something that need not be waited for."""
+
+    def __init__(self, value: AnyState) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[Any, Any, AnyState]:
+        yield from ()
+        return self._value
+
+
 def _descend(start: type[State], path: Sequence[str]) -> type[State]:
     if isinstance(path, str):
         message = f"expected a list of names, got the text {path!r}; split it at the dots"
@@ -188,6 +237,8 @@ def _descend(start: type[State], path: Sequence[str]) -> type[State]:
 
 
 def _no_such_var(cls: type[State], name: str) -> str:
+    if name in cls.definition().all_computed:
+        return f"{cls.__name__}.{name} is computed; change what it is computed from"
     if not cls.definition().all_vars and cls.definition().substates:
         return (
             f"{cls.__name__} has no var {name!r}: it is the root; go on to the state that has "
@@ -199,24 +250,13 @@ def _no_such_var(cls: type[State], name: str) -> str:
     )
 
 
-def _not_holding(var: Var) -> str:
-    return (
-        f"{var} was not changed: it can be changed only by who holds the tab's turn. In a "
-        f"background task write inside `async with self`; elsewhere inside "
-        f"`async with app.modify_state(token) as state`"
-    )
-
-
 def _parent_of(cls: type[State]) -> type[State]:
-    parents = [base for base in cls.__bases__ if issubclass(base, State)]
+    above = [base for base in cls.__mro__[1:] if issubclass(base, State) and not is_mixin(base)]
+    parents = [base for base in above if not any(base in other.__mro__[1:] for other in above)]
     if len(parents) != 1:
         message = f"{cls.__name__} has {len(parents)} State classes as bases; it takes one"
         raise StateDefinitionError(message)
     return parents[0]
 
 
-type.__setattr__(
-    State,
-    "_definition",
-    Definition("state", {}, {}, {}, {}, None),
-)
+type.__setattr__(State, "_definition", Definition("state", {}, {}, {}, {}, {}, {}, None))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import functools
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, final
 
 import attrs
 
 from actorstate.exceptions import SnapshotError, UnknownHandlerError
-from actorstate.state.convert import Plain
+from actorstate.state.changes import VarChange
+from actorstate.state.computed import ROUTER, Computed, ComputedVars
 from actorstate.state.handlers import Handler
+from actorstate.state.json_types import Plain
+from actorstate.state.patch import Operation, pointer
 from actorstate.state.router import Router
 from actorstate.state.state import State
-from actorstate.state.turn import Turn
+from actorstate.state.turn import Commit, Turn, VarPlace
+from actorstate.state.vars import Var
 
 AnyState = TypeVar("AnyState", bound=State)
 
@@ -41,6 +46,28 @@ class Schema:
 
     root: type[State]
     states: Mapping[str, type[State]]
+
+    @functools.cached_property
+    def shown_computed(self) -> list[Computed[Any]]:
+        """The computed vars that pages show."""
+        return [
+            var
+            for cls in self.states.values()
+            for var in cls.definition().computed.values()
+            if not var.is_backend
+        ]
+
+    @functools.cached_property
+    def defaults(self) -> Mapping[str, Mapping[str, Plain]]:
+        """What a browser sees of states that nobody has touched, without computed vars."""
+        return {
+            name: {
+                var.name: var.plain(var.default)
+                for var in cls.definition().vars.values()
+                if not var.is_backend
+            }
+            for name, cls in self.states.items()
+        }
 
     @classmethod
     def of(cls, root: type[State]) -> Schema:
@@ -99,8 +126,12 @@ class StateTree:
         self.door: Final = door
         self.version: int = 0
         self.turn: Turn | None = None
-        self.router: Router = Router(token)
+        self.computed: Final = ComputedVars(self)
+        self._router = Router(token)
         self._states: dict[type[State], State] = {}
+        self._places: dict[Var, VarPlace] = {}
+        self._stored_states: set[str] = set()
+        self._new_places: list[VarPlace] = []
 
     def state(self, cls: type[AnyState]) -> AnyState:
         """Give the instance of a State class, made when it is first touched.
@@ -131,21 +162,89 @@ class StateTree:
         self.turn = Turn(self, holder)
         return self.turn
 
-    def public(self) -> dict[str, dict[str, Plain]]:
-        """Give what a browser sees: the JSON form of every var but the backend ones."""
-        return {
-            name: {
-                var.name: var.plain(self._value(cls, var.name))
-                for var in cls.definition().vars.values()
+    @property
+    def router(self) -> Router:
+        """The page load that is served."""
+        return self._router
+
+    @router.setter
+    def router(self, router: Router) -> None:
+        if router != self._router:
+            self._router = router
+            self.computed.touch(ROUTER)
+
+    def is_touched(self, cls: type[State]) -> bool:
+        """Tell whether there is an instance of a State class already."""
+        return cls in self._states
+
+    def place(self, state: State, var: Var) -> VarPlace:
+        """Give where the value of a var is, and is changed."""
+        place = self._places.get(var)
+        if place is None:
+            place = self._places[var] = VarPlace(self, state, var)
+        return place
+
+    # ---- for others ------------------------------------------------------------------------
+
+    def public(self) -> dict[str, Mapping[str, Plain]]:
+        """Give what a browser sees: the JSON form of every var but the backend ones.
+
+        For between turns. Computed vars that await have to be settled before.
+        """
+        shown: dict[str, Mapping[str, Plain]] = dict(self.schema.defaults)
+        for cls, state in self._states.items():
+            shown[cls.get_full_name()] = {
+                name: var.plain(getattr(state, name))
+                for name, var in cls.definition().vars.items()
                 if not var.is_backend
             }
-            for name, cls in self.schema.states.items()
-        }
+        for var in self.schema.shown_computed:
+            state_name, name = var.path
+            shown[state_name] = {**shown[state_name], name: self.computed.shown(var)}
+        return shown
 
-    def _value(self, cls: type[State], name: str) -> Any:
-        # An untouched state is not created for being looked at: it has its defaults.
-        state = self._states.get(cls)
-        return vars(state)[name] if state is not None else cls.definition().vars[name].default
+    def as_commit(
+        self, changes: Sequence[VarChange], computed: tuple[Operation, ...]
+    ) -> Commit | None:
+        """Give what a turn did, for the store and for pages; None if that is nothing."""
+        if not changes and not computed:
+            return None
+        shown = computed
+        for change in reversed(changes):
+            if not change.place.var.is_backend:
+                shown = change.operations + shown
+        return Commit(self.version + 1, self._for_store(changes), shown)
+
+    def _for_store(self, changes: Sequence[VarChange]) -> tuple[Operation, ...]:
+        """Give the operations on the snapshot: whole values of what it does not have yet."""
+        made: list[Operation] = []
+        for change in changes:
+            place = change.place
+            if place.is_stored:
+                made += change.operations
+                continue
+            state_name, name = place.path
+            if state_name not in self._stored_states | {new.path[0] for new in self._new_places}:
+                made.append(Operation("add", pointer(state_name), {}))
+            self._new_places.append(place)
+            plain = place.var.plain(place.value())
+            made.append(Operation("add", pointer(state_name, name), plain))
+        return tuple(made)
+
+    def stored(self, commit: Commit | None) -> None:
+        """Take note that the store has a commit, or that there was nothing to store."""
+        self.computed.stored()
+        for place in self._new_places:
+            place.is_stored = True
+            self._stored_states.add(place.path[0])
+        self._new_places.clear()
+        if commit is not None:
+            self.version = commit.version
+
+    def refused(self) -> None:
+        """Take note that the store has not what `as_commit` gave last."""
+        self.computed.refused()
+        self._new_places.clear()
 
     def restore(self, version: int, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Take the values of a snapshot; a var that is not in it keeps its default.
@@ -158,9 +257,14 @@ class StateTree:
             raise SnapshotError(message)
         for name, stored in values.items():
             cls = self.schema.states.get(name)
-            if cls is None:
-                continue
-            declared = cls.definition().vars
-            known = {var: declared[var].restore(stored[var]) for var in stored if var in declared}
-            vars(self.state(cls)).update(known)
+            if cls is not None:
+                self._restore_state(self.state(cls), stored)
         self.version = version
+        self._stored_states = set(values)
+
+    def _restore_state(self, state: State, stored: Mapping[str, Any]) -> None:
+        for name, var in type(state).definition().vars.items():
+            if name in stored:
+                place = self.place(state, var)
+                place.put(var.restore(stored[name], place))
+                place.is_stored = True

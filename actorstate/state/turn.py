@@ -20,20 +20,21 @@ never granted was never there.
 
 Checkpointing (a ``yield`` in a handler or in ``async with self``) hands over what is done so far
 and stays open: tasks started inside the block may go on writing while the store takes it, into
-a fresh undo log. If the store fails, both logs are undone, the newer one first.
+a fresh log. If the store fails, both logs are undone, the newer one first.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
 from actorstate.exceptions import ImmutableStateError
-from actorstate.state.convert import Plain, same_json
+from actorstate.state.changes import Log, VarSet, fold
+from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
 
 if TYPE_CHECKING:
@@ -83,30 +84,27 @@ class Commit:
 
     version: int
     """The version of the state tree after it."""
-    changes: Mapping[str, Mapping[str, Plain]]
-    """New values in JSON form by state and var, backend vars included: for the store alone."""
+    changes: tuple[Operation, ...]
+    """What it did to the snapshot's values, backend vars included: for the store alone."""
     operations: tuple[Operation, ...]
-    """The same for the public vars, as operations: for anyone."""
-
-
-_Undo = dict[tuple["State", "Var"], Any]
-"""The value that each changed var had before its first change."""
+    """What it did to the public state, computed vars included: for anyone."""
 
 
 @final
 class Turn:
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
-    __slots__ = ("_handed_over", "_state", "_undo", "block", "holder", "tree")
+    __slots__ = ("_handed_over", "_state", "block", "holder", "log", "tree")
 
     def __init__(self, tree: StateTree, holder: str) -> None:
         self.tree: StateTree = tree
         self.holder: str = holder
         self.block: object = None
         """What ends it, where it was lent; known to the room above."""
+        self.log: Log = Log()
+        """What was changed since it was opened, or since the last checkpoint."""
         self._state = TurnState.OPEN
-        self._undo: _Undo = {}
-        self._handed_over: _Undo = {}
+        self._handed_over = Log()
 
     def __repr__(self) -> str:
         return f"<turn of {self.holder}: {self._state.value}>"
@@ -121,20 +119,6 @@ class Turn:
         """Whether it was committed or rolled back."""
         return self._state in _ENDED
 
-    def assign(self, state: State, var: Var, value: Any) -> None:
-        """Give a var of the tree a new value, and remember the old one.
-
-        Raises:
-            TypeError: the value is not of the var's type. Nothing was changed.
-        """
-        mine = var.own(value)
-        if not self.is_writable:  # it ended while a thread was copying
-            message = f"{var} was not changed: the turn of {self.holder} has ended meanwhile"
-            raise ImmutableStateError(message)
-        values = vars(state)
-        self._undo.setdefault((state, var), values[var.name])
-        values[var.name] = mine
-
     def commit(self) -> Commit | None:
         """End the block: no more writes. Give what to store, or None if nothing changed."""
         return self._hand_over(TurnStep.COMMIT)
@@ -147,18 +131,18 @@ class Turn:
         """Take note that the store has the commit (or that there was nothing to store)."""
         keep = self._state is TurnState.CHECKPOINTING
         self._step(TurnStep.KEEP if keep else TurnStep.STORED)
-        self._handed_over = {}
-        if commit is not None:
-            self.tree.version = commit.version
+        self._handed_over = Log()
+        self.tree.stored(commit)
 
     def roll_back(self) -> None:
         """Leave nothing behind of what the store does not have. Without effect once ended."""
         if self.has_ended:
             return
         self._step(TurnStep.ROLL_BACK)
-        for undo in (self._undo, self._handed_over):
-            for (state, var), old in undo.items():
-                vars(state)[var.name] = old
+        for log in (self.log, self._handed_over):
+            log.undo()
+            self.tree.computed.invalidate(log)
+        self.tree.refused()
 
     def _step(self, step: TurnStep) -> None:
         self._state = _NEXT[self._state, step]
@@ -166,21 +150,88 @@ class Turn:
             self.tree.turn = None
 
     def _hand_over(self, step: TurnStep) -> Commit | None:
+        computed = self.tree.computed
+        computed.settle()
         self._step(step)
-        self._handed_over, self._undo = self._undo, {}
-        return self._as_commit(self._handed_over) if self._handed_over else None
+        self._handed_over, self.log = self.log, Log()
+        changes = fold(self._handed_over)
+        return self.tree.as_commit(changes, computed.operations())
 
-    def _as_commit(self, undo: _Undo) -> Commit | None:
-        changes: dict[str, dict[str, Plain]] = {}
-        operations: list[Operation] = []
-        for (state, var), old in undo.items():
-            plain = var.plain(vars(state)[var.name])
-            if same_json(var.plain(old), plain):
-                continue
-            changes.setdefault(state.get_full_name(), {})[var.name] = plain
-            if not var.is_backend:
-                operations.append(Operation("replace", var.pointer, plain))
-        return Commit(self.tree.version + 1, changes, tuple(operations)) if changes else None
+
+@final
+class VarPlace:
+    """One var of one tree: where its value is, and the only way to change it."""
+
+    __slots__ = ("is_stored", "state", "tree", "var")
+
+    def __init__(self, tree: StateTree, state: State, var: Var) -> None:
+        self.tree: StateTree = tree
+        self.state: State = state
+        self.var: Var = var
+        self.is_stored: bool = False
+        """Whether the snapshot has a value of it, which operations can change."""
+
+    @property
+    def label(self) -> str:
+        """Its name for people: ``Cart.items``."""
+        return str(self.var)
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """Where it lies in the state."""
+        return self.var.path
+
+    def open_log(self) -> Log:
+        """Give where to note a change.
+
+        Raises:
+            ImmutableStateError: the running code does not hold the open turn of the tree.
+        """
+        turn = self.tree.turn
+        if turn is None or not turn.is_writable or not is_held(turn):
+            raise ImmutableStateError(self._refusal())
+        return turn.log
+
+    def assign(self, value: Any) -> None:
+        """Give the var another value, and note the old one.
+
+        Raises:
+            ImmutableStateError: as `open_log`.
+            TypeError: the value is not of the var's type. Nothing was changed.
+        """
+        log = self.open_log()
+        var = self.var
+        old = self.value()
+        if value is old:  # it is after `self.items += ...`, which has changed it
+            return
+        if type(value) is not var.exact_type:
+            value = var.own(value, self)
+            log = self.open_log()  # once more: copying may take a thread long
+            if var.shape.holds_nodes:
+                orphan((old,))
+        self.put(value)
+        log.entries.append(VarSet(self, old))
+
+    def value(self) -> Any:
+        """Give the value that the var has now."""
+        return getattr(self.state, self.var.name)
+
+    def put(self, value: Any) -> None:
+        """Let the var have a value that is its own already. For undoing, and for snapshots.
+
+        Not through the ``__dict__`` of the state: once it is asked for, Python no longer reads
+        the attributes by its fast way.
+        """
+        object.__setattr__(self.state, self.var.name, value)
+
+    def _refusal(self) -> str:
+        if _reading.get():
+            return f"{self.var} was not changed: computed vars are computed here, and only read"
+        return (
+            f"{self.var} was not changed: it can be changed only by who holds the tab's turn. In "
+            f"a background task write inside `async with self`; elsewhere inside "
+            f"`async with app.modify_state(token) as state`"
+        )
 
 
 _held: Final[ContextVar[tuple[Turn, ...]]] = ContextVar("actorstate.held_turns", default=())
@@ -191,14 +242,24 @@ for all of them when the turn does: what counts is that the turn is in here *and
 """
 
 
+_reading: Final[ContextVar[bool]] = ContextVar("actorstate.reading", default=False)
+"""Whether the running code computes a computed var, and so may not write, whatever it holds."""
+
+
+def forbid_writing() -> Callable[[], None]:
+    """Let the running code write nothing until what this gives is called."""
+    token = _reading.set(True)
+    return lambda: _reading.reset(token)
+
+
 def held_turns() -> tuple[Turn, ...]:
     """Give the turns that the running code was given, outermost first; some may have ended."""
     return _held.get()
 
 
 def is_held(turn: Turn) -> bool:
-    """Tell whether the running code holds this turn."""
-    return turn in _held.get()
+    """Tell whether the running code holds this turn, and may write under it."""
+    return turn in _held.get() and not _reading.get()
 
 
 def hold(turn: Turn) -> None:

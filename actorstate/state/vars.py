@@ -1,53 +1,70 @@
 """Vars: the typed fields of a state.
 
-A var is a descriptor without ``__set__``: the value lies in the instance's own ``__dict__``,
-where Python finds it before it asks the descriptor, so that reading a var costs what reading a
-plain attribute costs. Writing goes through ``State.__setattr__``.
+The value of a var lies in the ``__dict__`` of its state, and nothing of its name in the class, so
+that reading it costs what reading a plain attribute costs. Writing goes through
+``State.__setattr__``. In the classes of substates a var is a descriptor that reads the parent's.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Never, final, get_args
 
-import cattrs
+import attrs
 
-from actorstate.exceptions import BadArgumentsError, SnapshotError, StateDefinitionError
-from actorstate.state.convert import UNFIT, Plain, error_details, make_converter, type_name
+from actorstate.exceptions import (
+    BadArgumentsError,
+    ImmutableStateError,
+    SnapshotError,
+    StateDefinitionError,
+)
+from actorstate.state.convert import UNFIT, error_details
 from actorstate.state.expressions import StateVar
+from actorstate.state.json_types import NoJsonFormError, Plain, type_name
+from actorstate.state.nodes import Place
 from actorstate.state.patch import pointer
-from actorstate.state.values import owned
+from actorstate.state.shapes import Shape, fitted, shape_of
 
 if TYPE_CHECKING:
     from actorstate.state.state import State
 
-_converter: Final = make_converter()
-
-# Types whose values are immutable, their own JSON form, and right when their class is right.
-# (Not among them: float, for NaN, and str, for half a surrogate pair; JSON carries neither.)
-_EXACT: Final = frozenset({bool, int})
+TREE: Final = "_State__tree"
+"""The attribute of a state with its tree: mangled, so that no var can have the name."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
-def _runtime_class(declared: Any) -> type | tuple[type, ...]:
-    """Give what ``isinstance`` can ask of a value before the converter looks into it."""
-    if declared is float:
-        return (float, int)
-    kind = get_origin(declared) or declared
+@final
+@attrs.frozen(eq=False)
+class FixedPlace:
+    """The place of a value that nobody may change: a default, or what was computed."""
+
+    label: str
+    advice: str
+
+    def open_log(self) -> Never:
+        """Refuse."""
+        message = f"{self.label} was not changed: {self.advice}"
+        raise ImmutableStateError(message)
+
+
+def shape_for(label: str, declared: Any) -> Shape:
+    """Give the shape of a declared type.
+
+    Raises:
+        StateDefinitionError: it has no way to a snapshot and back.
+    """
     try:
-        isinstance(None, kind)
-    except TypeError:  # a Literal, a TypedDict, Any: the converter alone can tell
-        return object
-    return kind if isinstance(kind, type) and kind is not UnionType else object
-
-
-def _is_ascii(value: object) -> bool:
-    return isinstance(value, str) and value.isascii()
+        return shape_of(declared)
+    except NoJsonFormError as error:
+        part = "" if error.declared == declared else f": {type_name(error.declared)}"
+        message = (
+            f"{label}: type {type_name(declared)} has no JSON form{part} {error.reason}; use "
+            f"built-in types, dataclasses or attrs classes"
+        )
+        raise StateDefinitionError(message) from error
 
 
 class Var:
@@ -67,20 +84,12 @@ class Var:
         self.owner = owner
         self.name = name
         self.declared = declared
-        self._runtime_class = _runtime_class(declared)
+        self.shape: Final = shape_for(str(self), declared)
+        self.exact_type: Final = self.shape.exact_type
+        """The class whose instances are kept as they are; None if there is more to check."""
+        place = FixedPlace(str(self), "it is the default of every new tab")
         try:
-            self._from_plain = _converter.get_structure_hook(declared)
-            self._to_plain = cast(
-                "Callable[[Any], Plain]", _converter.get_unstructure_hook(declared)
-            )
-        except cattrs.StructureHandlerNotFoundError as error:
-            message = (
-                f"{self}: type {type_name(declared)} has no JSON form ({type_name(error.type_)} "
-                f"is not known); use built-in types, dataclasses or attrs classes"
-            )
-            raise StateDefinitionError(message) from error
-        try:
-            self.default: Any = self.own(default)
+            self.default: Any = self.own(default, place)
         except TypeError as error:
             message = f"the default does not fit: {error}"
             raise StateDefinitionError(message) from error
@@ -94,54 +103,47 @@ class Var:
         return self.name.startswith("_")
 
     @functools.cached_property
+    def path(self) -> tuple[str, str]:
+        """Where it lies in the state: the state's name, and its own."""
+        return self.owner.get_full_name(), self.name
+
+    @functools.cached_property
     def pointer(self) -> str:
-        """Where it lies in the public state (RFC 6901)."""
-        return pointer(self.owner.get_full_name(), self.name)
+        """The same as a JSON Pointer (RFC 6901)."""
+        return pointer(*self.path)
 
     def __get__(self, instance: State | None, owner: type[State]) -> Any:
+        """Give the value of a parent's var: a state's own are found before this is asked."""
         if instance is not None:
-            # The value is not in this instance, so the var belongs to a parent's.
             return getattr(instance.get_substate(self.owner), self.name)
         if self.is_backend:
             raise AttributeError(self.name)  # the metaclass says why
-        return StateVar(self.owner.get_full_name(), self.name)
+        return StateVar(*self.path)
 
-    def own(self, value: Any) -> Any:
+    def own(self, value: Any, place: Place) -> Any:
         """Check a value that the program assigns, and give the state's own copy of it.
+
+        Args:
+            value: whatever the program has.
+            place: this var in one tree.
 
         Raises:
             TypeError: the value is not of the declared type.
         """
-        if type(value) is self.declared and (self.declared in _EXACT or _is_ascii(value)):
-            return value
-        if not isinstance(value, self._runtime_class):
-            message = f"{self} takes {type_name(self.declared)}, got {value!r}"
-            raise TypeError(message)
-        try:
-            return owned(self._from_plain(self._to_plain(value), self.declared))
-        except UNFIT as error:
-            details = "; ".join(
-                f"{text} at {path}" for text, path in error_details(error, self.name)
-            )
-            message = f"{self} takes {type_name(self.declared)}, got {value!r} ({details})"
-            raise TypeError(message) from error
-
-    def fresh_default(self) -> Any:
-        """Give the default to a new tree: its own copy, where a copy can be told from it."""
-        return self.default if self.declared in _EXACT else self.restore(self.plain(self.default))
+        return fitted(place, lambda: self.shape.own(value, place, place, None))
 
     def plain(self, value: Any) -> Plain:
         """Give the JSON form of a value of this var."""
-        return value if self.declared in _EXACT else self._to_plain(value)
+        return self.shape.to_plain(value)
 
-    def restore(self, plain: Any) -> Any:
+    def restore(self, plain: Any, place: Place) -> Any:
         """Give the value of a JSON form read from a snapshot.
 
         Raises:
             SnapshotError: it is not the JSON form of the declared type.
         """
         try:
-            return owned(self._from_plain(plain, self.declared))
+            return self.own(self.shape.from_plain(plain), place)
         except UNFIT as error:
             message = (
                 f"{self}: the stored value is not a {type_name(self.declared)} "
@@ -157,7 +159,7 @@ class Var:
         """
         value = self._read_text(sent) if isinstance(sent, str) else sent
         try:
-            return self._from_plain(value, self.declared)
+            return self.shape.from_plain(value)
         except UNFIT as error:
             message, culprit = error_details(error, where)[0]
             raise BadArgumentsError(message, culprit) from error

@@ -7,7 +7,7 @@ from typing import Protocol, final
 
 import attrs
 
-from actorstate.state.convert import Plain
+from actorstate.state.json_types import Plain
 from actorstate.state.turn import Commit
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import final
 
-from actorstate.state.convert import Plain
+from actorstate.state.json_types import Plain
+from actorstate.state.patch import apply
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Snapshot
 
@@ -13,7 +15,7 @@ from actorstate.stores.base import Snapshot
 class MemoryStore:
     """Keeps snapshots in a dict. Two apps that are given the same one share its tokens.
 
-    A commit costs what it changed: the snapshot is updated var by var.
+    A commit costs what it changed: the snapshot is changed in place.
     """
 
     def __init__(self) -> None:
@@ -24,14 +26,11 @@ class MemoryStore:
         """Give the last committed snapshot, or None for a token that never committed."""
         if token not in self._versions:
             return None
-        values = {state: dict(stored) for state, stored in self._values[token].items()}
-        return Snapshot(self._versions[token], values)
+        return Snapshot(self._versions[token], copy.deepcopy(self._values[token]))
 
     async def commit(self, token: str, commit: Commit) -> None:
         """Take what one turn changed. Awaits nothing, so it cannot be torn."""
-        values = self._values.setdefault(token, {})
-        for state, changed in commit.changes.items():
-            values.setdefault(state, {}).update(changed)
+        apply(self._values.setdefault(token, {}), commit.changes)
         self._versions[token] = commit.version
 
     async def delete(self, token: str) -> None:

@@ -147,7 +147,8 @@ def encode(notice: Notice, session: str) -> str:
 def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
     match notice:
         case Patch(version, ack, ops):
-            return {"t": "patch", "version": version, "ack": ack, "ops": ops}
+            frames = [operation.to_json() for operation in ops]
+            return {"t": "patch", "version": version, "ack": ack, "ops": frames}
         case Ack(ack):
             return {"t": "ack", "ack": ack}
         case Failure(code, message, seq, where):
