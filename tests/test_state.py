@@ -17,7 +17,7 @@ from clients import NoDoor
 
 from actorstate import ImmutableStateError, State, StateDefinitionError, background, event
 from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
-from actorstate.state.handlers import Invocation, as_invocation, as_invocations
+from actorstate.state.handlers import Invocation, as_follow_ups, as_invocation
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import hold, release
 from actorstate.state.values import DICT_MUTATORS, LIST_MUTATORS, SET_MUTATORS, owned
@@ -395,22 +395,22 @@ def test_binding_arguments_that_the_handler_does_not_take_fails_at_once() -> Non
 
 def test_what_a_handler_returns_is_read_as_events_to_queue() -> None:
     add, climb = as_invocation(Shapes.add(1)), as_invocation(Shapes.climb(2))  # pyright: ignore
-    assert as_invocations(None) == ()
-    assert as_invocations(add) == (add,)
-    assert as_invocations([add, climb]) == (add, climb)
+    assert as_follow_ups(None) == ()
+    assert as_follow_ups(add) == (add,)
+    assert as_follow_ups([add, climb]) == (add, climb)
     for wrong in (3, "add", [3], Shapes, lambda: None):
         with pytest.raises(TypeError, match="expected a handler such as MyState.toggle"):
-            as_invocations(wrong)
+            as_follow_ups(wrong)
     with pytest.raises(TypeError, match="Shapes.add.*missing a required argument: 'amount'; bind"):
-        as_invocations(Shapes.add)
+        as_follow_ups(Shapes.add)
 
 
 def test_a_handler_named_through_self_is_refused_with_advice() -> None:
     shapes = make_tree().state(Shapes)
     with pytest.raises(TypeError, match="named through its class"):
-        as_invocations(shapes.add)
+        as_follow_ups(shapes.add)
     with pytest.raises(TypeError, match="named through its class"):
-        as_invocations(shapes.climb)
+        as_follow_ups(shapes.climb)
 
 
 def test_background_tasks_may_not_be_called_directly() -> None:

@@ -29,10 +29,10 @@ from typing import Any, Final, final
 import attrs
 import trio
 
-from actorstate.actors.messages import TurnEnd, TurnRequest
+from actorstate.actors.messages import Origin, TurnEnd, TurnRequest
 from actorstate.actors.runtime import TrioActorRef, TrioFuture
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
-from actorstate.state.handlers import Invocation
+from actorstate.state.handlers import FollowUp
 from actorstate.state.tree import AnyState
 from actorstate.state.turn import Turn, held_turns, hold, release
 
@@ -112,8 +112,8 @@ class TurnBlock:
                 )
                 raise ImmutableStateError(message)
 
-    async def checkpoint(self, invocations: tuple[Invocation, ...]) -> None:
-        """Commit what is done so far, queue the handlers, and keep the turn.
+    async def checkpoint(self, follow_ups: tuple[FollowUp, ...], origin: Origin) -> None:
+        """Commit what is done so far, let follow what shall, and keep the turn.
 
         Raises:
             ActorDeadError: the actor has stopped; what was not committed is undone.
@@ -122,7 +122,7 @@ class TurnBlock:
         _refuse_ended(self.grant.turn)
         commit = self.grant.turn.checkpoint()
         with trio.CancelScope(shield=True):
-            self._grant = await self._send(TurnEnd(commit, invocations, goes_on=True))
+            self._grant = await self._send(TurnEnd(commit, follow_ups, origin, goes_on=True))
 
     async def leave(self, error: BaseException | None) -> None:
         """End the turn: commit it, or undo it if there is an error.
