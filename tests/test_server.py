@@ -352,7 +352,7 @@ async def test_wrong_arguments_name_the_culprit(address: str) -> None:
         await tab.fire("add", "1")
         error = await tab.receive()
         assert (error["code"], error["where"]) == ("bad_arguments", "$.args[0]")
-        assert error["message"] == "expected int, got '1'"
+        assert error["message"] == "Served.add: amount: expected int, got '1'"
 
 
 async def test_a_handler_that_raises_tells_the_client_nothing_else(

@@ -325,10 +325,16 @@ class Invocation:
         return self.handler.full_name
 
     @property
+    def by_name(self) -> Mapping[str, object]:
+        """All that is bound, by parameter name."""
+        named = zip(self.handler.signature.parameters, self.args, strict=False)
+        return {**dict(named), **self.kwargs}
+
+    @property
     def free(self) -> str | None:
         """The first parameter that is not bound, which takes what the browser sends."""
-        behind = list(self.handler.signature.parameters)[len(self.args) :]
-        return next((name for name in behind if name not in self.kwargs), None)
+        bound = self.by_name
+        return next((one for one in self.handler.signature.parameters if one not in bound), None)
 
     @property
     def takes_more(self) -> bool:
@@ -346,6 +352,18 @@ class Invocation:
         """
         self._bind([None] * sent)
 
+    def fill(self, value: object) -> Invocation:
+        """Bind the first parameter that is free, as what the browser sends does.
+
+        Raises:
+            TypeError: none is.
+        """
+        if self.free is None:
+            message = f"{self.handler}{self.handler.signature} is free to take nothing more"
+            raise TypeError(message)
+        filled = self.handler(**{**self.by_name, self.free: value})
+        return attrs.evolve(self, args=filled.args, kwargs=filled.kwargs)
+
     def complete(self) -> Invocation:
         """Give the invocation as another handler triggers it: by position, with its own values.
 
@@ -353,9 +371,9 @@ class Invocation:
             TypeError: arguments are missing, or one is not of the annotated type.
         """
         bound = self._bind([])
-        owned = {name: self.handler.own(name, value) for name, value in bound.arguments.items()}
-        bound.arguments.update(owned)
-        if bound.kwargs:  # there is a gap before them
+        for name, value in self.by_name.items():
+            bound.arguments[name] = self.handler.own(name, value)
+        if bound.kwargs:  # a parameter before them is left to its default
             bound.apply_defaults()
         return Invocation(self.handler, bound.args)
 
