@@ -538,7 +538,7 @@ def test_what_a_handler_triggers_has_its_arguments_by_position_and_defaults_in_b
         (lambda: UNTYPED.add(1, times=True), "Shapes.add: times: expected int, got True"),
         (lambda: UNTYPED.add(1.0), "expected int, got 1.0"),
         (lambda: UNTYPED.move({"x": 1}), "Shapes.move: to: expected .*Point, got {'x': 1}"),
-        (lambda: UNTYPED.move(Point("1")), "Shapes.move: to: expected int, got '1' at to.x"),
+        (lambda: UNTYPED.move(Point("1")), "Shapes.move: to: expected int, got '1' at to.x"),  # pyright: ignore
         (lambda: UNTYPED.paint("red"), "Shapes.paint: color: expected .*Color.*, got 'red'"),
         (lambda: UNTYPED.paint(Color.RED, "2026-05-01"), "paint: on: expected .*date"),
         (lambda: UNTYPED.take(5), "Shapes.take: points: expected .*Point.*, got 5"),

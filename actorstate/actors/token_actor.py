@@ -299,14 +299,14 @@ class TokenActor(TrioActor):
         """
         # Of two connections of one page load the older is dead, and does not know it yet.
         here = {connection.instance: connection for connection in self._connections}
-        instance = origin.instance
-        if instance is None or instance not in self._page_loads:
+        page_load = self._page_loads.get(origin.instance or "")
+        if page_load is None or page_load.router is None:
             for connection in here.values():
                 connection.send(effect)
-        elif instance in here:
-            here[instance].send(effect)
+        elif origin.instance in here:
+            here[origin.instance].send(effect)
         else:
-            self._keep(effect, self._page_loads[instance].missed)
+            self._keep(effect, page_load.missed)
 
     def _keep(self, effect: Effect, missed: deque[Effect]) -> None:
         if len(missed) == _KEPT_EFFECTS:
