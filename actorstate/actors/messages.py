@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import attrs
 
@@ -32,6 +32,10 @@ class Origin:
         return Origin(self.instance)
 
 
+NOBODY: Final = Origin()
+"""The origin of what the program does on its own."""
+
+
 @final
 @attrs.frozen
 class Event:
@@ -58,7 +62,7 @@ class Call:
     """A request from inside to run a handler: what another handler returned or yielded."""
 
     invocation: Invocation
-    origin: Origin = Origin()
+    origin: Origin = NOBODY
 
 
 @final
@@ -77,6 +81,8 @@ class TurnRequest:
 
     holder: str
     """Who asks, for logs."""
+    origin: Origin = NOBODY
+    """For whom."""
 
 
 @final
@@ -88,7 +94,7 @@ class TurnEnd:
     """What was changed; None for nothing, and for a turn that was rolled back."""
     follow_ups: tuple[FollowUp, ...] = ()
     """The handlers to queue after it, and the effects to ask for."""
-    origin: Origin = Origin()
+    origin: Origin = NOBODY
     """For whom these are."""
     goes_on: bool = False
     """Whether the holder keeps the turn: a ``yield`` inside the block."""

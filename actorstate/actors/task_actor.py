@@ -13,7 +13,7 @@ import trio
 from actorstate.actors.generators import finish
 from actorstate.actors.messages import Call, EffectRequest, Origin
 from actorstate.actors.runtime import Mailbox, Scope, TrioActor
-from actorstate.actors.turns import TokenDoor
+from actorstate.actors.turns import TokenDoor, running_for
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import Handler, as_follow_ups
 from actorstate.state.state import State
@@ -84,6 +84,7 @@ class TaskActor(TrioActor):
 
     async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
+        running_for.set(self._origin)
         try:
             with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
                 await self._run()
@@ -105,7 +106,7 @@ class TaskActor(TrioActor):
         follow_ups = as_follow_ups(value)
         block = self._door.current_block()
         if block is not None:
-            await block.checkpoint(follow_ups, self._origin)
+            await block.checkpoint(follow_ups)
             return
         for one in follow_ups:
             is_effect = isinstance(one, Effect)

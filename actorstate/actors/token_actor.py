@@ -225,6 +225,7 @@ class TokenActor(TrioActor):
 
     async def _lend_turn(self, request: TurnRequest) -> None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
+        self._look_at(request.origin)
         turn = self._tree.open_turn(request.holder)
         grant: TurnGrant | None = TurnGrant(turn)
         try:
@@ -342,7 +343,7 @@ class TokenActor(TrioActor):
             del self._page_loads[instance]
 
     def _look_at(self, origin: Origin) -> None:
-        """Let the handler that runs next see where the page load is that it runs for."""
+        """Let who holds the next turn see where the page load is that it is for."""
         page_load = self._page_loads.get(origin.instance or "")
         if page_load is not None and page_load.router is not None:
             self._tree.router = page_load.router
