@@ -64,7 +64,7 @@ def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
     assert not any(isinstance(n, Failure) for client in others for n in client.notices)
 
 
-@settings(max_examples=10 * settings().max_examples)
+@settings(max_examples=4 * settings().max_examples)
 @given(programs(), st.random_module())
 @example(ONE_YIELD, None)
 @example(attrs.evolve(ONE_YIELD, absence=Visit(0, 1)), None)

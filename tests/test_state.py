@@ -408,6 +408,7 @@ def test_a_setter_refuses_what_is_no_value_of_the_var(var: str, sent: Any) -> No
     with pytest.raises(BadArgumentsError) as caught:
         getattr(Shapes, f"set_{var}").structure([sent])
     assert caught.value.where.startswith("$.args[0]")
+    assert str(caught.value).startswith(f"Shapes.set_{var}: ")
 
 
 def test_arguments_are_taken_by_position_and_by_name_with_defaults() -> None:

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from hypothesis import given, strategies as st
 
-from actorstate import ui
+from actorstate import redirect, ui
 from actorstate.state.expressions import Expression, StateVar
 from actorstate.state.state import State
 
@@ -463,5 +463,7 @@ def test_an_argument_bound_by_name_leaves_the_first_parameter_to_the_value(handl
     assert clicked.json("data-as-on")["click"]["args"] == [1, "x"]
     with pytest.raises(TypeError, match=r"on_click= of <button>: .*argument: 'row'; bind it"):
         ui.button("x", on_click=handlers.pick(value="x"))
+    with pytest.raises(TypeError, match=r"on_click= of <button>.*handler that returns the effect"):
+        ui.button("x", on_click=redirect("/"))
     with pytest.raises(TypeError, match=r"on_click= of <button>"):
         ui.button("x", on_click=handlers.pick(1, value=object()))

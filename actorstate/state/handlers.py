@@ -408,6 +408,8 @@ def as_invocation(value: object) -> Invocation:
     if isinstance(value, Invocation):
         return value
     message = f"expected a handler such as MyState.toggle or MyState.add(3), got {value!r}"
+    if isinstance(value, Effect):
+        message = f"{message}; write a handler that returns the effect"
     raise TypeError(_named_through_self(value) or message)
 
 
