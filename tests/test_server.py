@@ -17,7 +17,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from actorstate import App, PageError, State, background, console_log, heading, vstack
+from actorstate import App, PageError, State, background, console_log, heading, set_value, vstack
 from actorstate.web.protocol import SUBPROTOCOL
 
 UNKNOWN_TOKEN = "x" * 43
@@ -54,6 +54,11 @@ class Served(ServedRoot):
         self.text = f"{router.path} {dict(router.query)} {router.client_address} {cookie} {agent}"
         is_own = router.token == self.get_token()
         return console_log({"session": router.session, "is_own": is_own})
+
+    @background
+    async def say_later(self) -> Any:
+        await self.gate.wait()
+        return set_value("name", "late")
 
     @background
     async def climb(self) -> None:
@@ -379,6 +384,26 @@ async def test_a_hello_with_no_path_of_a_page_is_refused_and_may_be_said_again(
         assert (error["code"], error["where"]) == ("bad_frame", "$.path")
         assert "expected a path and query such as '/orders?page=2'" in error["message"]
         assert (await tab.hello(path="/"))["t"] == "welcome"
+
+
+async def test_an_effect_finds_the_page_that_lost_its_connection_meanwhile() -> None:
+    Served.gate = trio.Event()
+    async with serving() as (app, address), connected(address) as other:
+        async with connected(address) as tab:
+            token = (await tab.hello())["token"]
+            await other.hello(token=token, instance="other")
+            await tab.fire("say_later")
+            assert await tab.receive() == {"t": "ack", "ack": 1}
+        await wait_all_tasks_blocked(0.01)
+        Served.gate.set()
+        await wait_all_tasks_blocked(0.01)
+        assert app.background_tasks == set()
+        async with connected(address) as back:
+            assert (await back.hello(token=token))["t"] == "welcome"
+            args = {"id": "name", "value": "late"}
+            assert await back.receive() == {"t": "effect", "name": "set_value", "args": args}
+        await other.fire("add", 0)
+        assert await other.receive() == {"t": "ack", "ack": 1}
 
 
 async def test_wrong_arguments_name_the_culprit(address: str) -> None:
