@@ -467,7 +467,7 @@ def test_arguments_become_what_is_annotated(handler: str, args: Any, taken: Any)
         ("paint", ["red", "yesterday"], "$.args[1]", "paint: on: expected .*date.*got 'yesterday'"),
         ("take", [[], "medium"], "$.args[1]", "take: mode: expected .*'fast'.*, got 'medium'"),
         ("take", [[{"x": 1}, {"x": 1.5}]], "$.args[0][1].x", "points: expected int, got 1.5"),
-        ("take", [[], "slow", "3"], "$.args[2]", r"take: maybe: expected int( .| None)?, got '3'"),
+        ("take", [[], "slow", "3"], "$.args[2]", r"take: maybe: expected int( . None)?, got '3'"),
         ("take", [[], "slow", 1, "0.5"], "$.args[3]", "take: ratio: expected float, got '0.5'"),
         ("choose", [["1"]], "$.args[0][0]", "choose: chosen: expected int, got '1'"),
         ("choose", [[], {"a": ["1"]}], "$.args[1]['a'][0]", "table: expected int, got '1'"),
@@ -547,7 +547,7 @@ def test_what_a_handler_triggers_has_its_arguments_by_position_and_defaults_in_b
         (lambda: UNTYPED.choose([1]), r"choose: chosen: expected set\[int\], got \[1\]"),
         (lambda: UNTYPED.keep(object()), "Shapes.keep: whatever: expected a JSON value, got <obj"),
         (lambda: UNTYPED.keep((1,)), "expected a JSON value, got .1,."),
-        (lambda: UNTYPED.set_count("5"), "Shapes.count takes int, got '5'"),
+        (lambda: UNTYPED.set_count("5"), "Shapes.count.* int, got '5'"),
         (
             lambda: UNTYPED.add(UNTYPED.count),
             "Shapes.add: amount is bound to .*only the browser can",

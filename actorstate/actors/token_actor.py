@@ -171,7 +171,8 @@ class TokenActor(TrioActor):
                 result = handler.function(state, *arguments)
             if result is not None:
                 result = await self._finish(result, turn, origin)
-            await self._conclude(turn, turn.commit(), as_follow_ups(result), origin)
+            follow_ups = as_follow_ups(result)
+            await self._conclude(turn, turn.commit(), follow_ups, origin)
         except* PASSING:
             raise
         except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
