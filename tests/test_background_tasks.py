@@ -17,6 +17,7 @@ from actorstate import (
     MemoryStore,
     State,
     background,
+    console_log,
     current_app,
 )
 from actorstate.actors.messages import Attach, Detach, Event
@@ -591,7 +592,7 @@ class Striking(Root):
     value: int = 0
 
     @background
-    async def work(self) -> AsyncIterator[None]:
+    async def work(self) -> AsyncIterator[Any]:
         with self.cancel.watch():
             self.phases.append("waiting")
             async with self:
@@ -599,7 +600,7 @@ class Striking(Root):
                 self.value = 1
                 await trio.lowlevel.checkpoint()
                 self.phases.append("at the yield")
-                yield
+                yield console_log("at the yield")
                 self.phases.append("after the yield")
                 self.value = 2
                 await trio.lowlevel.checkpoint()
@@ -629,6 +630,7 @@ async def _task_that_is_cancelled() -> str:
         # The wait at the yield is shielded: it is through with it, or it never came to it.
         value = {"waiting": 0, "before the yield": 0, "after the yield": 1}.get(last, 3)
         assert client.state["root.striking"]["value"] == value
+        assert len(client.effects) == (value > 0)
         assert client.state["root.counting"]["counter"] == 1
         return last
 

@@ -145,7 +145,7 @@ def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str,
         return {}
     try:
         invocation = as_invocation(value)
-        literal(list(invocation.args))
+        literal(dict(invocation.by_name))
         invocation.check(sent=int(name == "on-change" and invocation.takes_more))
         return {_dom_event(tag, name, kind): invocation}
     except TypeError as error:

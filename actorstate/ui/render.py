@@ -7,7 +7,9 @@ expression in a data attribute, for ``web/client.js`` to fill in when the state 
 ``data-as-text``       an expression; the element's whole content is its text
 ``data-as-attrs``      ``{attribute: expression}``
 ``data-as-style``      ``{CSS property: expression}``
-``data-as-on``         ``{DOM event: {"name": handler, "args": [...], "with_value": bool}}``
+``data-as-on``         ``{DOM event: {"name": handler, "args": [...], "with_value": bool}}``;
+                       where one after that of the value is bound, both are by parameter name:
+                       ``{"name": handler, "args": {...}, "with_value": parameter}``
 ``data-as-cond``       on a ``<template>`` with two ``<template>`` in it: an expression; a copy
                        of the first or the second stands after it
 =====================  ======================================================================
@@ -127,10 +129,12 @@ def _all_json(expressions: Mapping[str, Expression]) -> dict[str, object]:
 
 
 def _event_json(event: str, invocation: Invocation) -> dict[str, object]:
+    takes_value = event != "click" and invocation.takes_more
+    by_name = bool(invocation.kwargs)  # then the value has its place by name, too
     return {
         "name": invocation.name,
-        "args": list(invocation.args),
-        "with_value": event != "click" and invocation.takes_more,
+        "args": dict(invocation.by_name) if by_name else list(invocation.args),
+        "with_value": invocation.free if by_name and takes_value else takes_value,
     }
 
 

@@ -504,7 +504,9 @@
   }
 
   function trigger({ name, args, with_value: withValue }, field) {
-    const seq = sendEvent(name, withValue ? [...args, valueOf(field)] : args);
+    const value = withValue && valueOf(field);
+    const filled = Array.isArray(args) ? [...args, value] : { ...args, [withValue]: value };
+    const seq = sendEvent(name, withValue ? filled : args);
     if (withValue) edits.set(field, { seq, isUnsent: false });
   }
 
