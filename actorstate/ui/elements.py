@@ -72,11 +72,20 @@ def el(tag: str, *children: Child, **attributes: AttributeValue) -> Element:
         attributes: HTML attributes. Underscores become ``-`` (``aria_label``), a trailing one
             is stripped (``for_``), ``class_name`` is ``class``. A value may be an expression:
             the attribute follows it. True, False and None switch an attribute on and off.
-            ``style`` takes a dict of CSS properties. ``on_click`` and ``on_change`` take a
-            handler, with arguments bound (``MyState.add(3)``) or not; ``on_change`` adds the
-            element's value as another argument if the handler takes one: text, or a bool for a
-            checkbox. It fires at each keystroke where text is typed, elsewhere when the value
-            is settled.
+            ``style`` takes a dict of CSS properties.
+
+            Events take a handler, with arguments bound (``MyState.add(3)``) or not, and at a
+            pace (``MyState.search.debounce(0.3)``) or not. Some add another argument if the
+            handler takes one:
+
+            - ``on_click`` adds nothing.
+            - ``on_change`` adds the element's value: text, a bool for a checkbox, a number for
+              a slider, a list of texts for a choice of several. It is sent at each keystroke
+              where text is typed, elsewhere when the value is settled.
+            - ``on_focus`` and ``on_blur``, when the focus comes into the element and when it
+              leaves, add the value if the element is a field.
+            - ``on_key_down`` adds the key: what it types, or its name, as in ``"Enter"``.
+            - ``on_submit``, of a form alone, adds its fields: see `form`.
 
     Raises:
         TypeError: a child or the value of an attribute is of a type that does not fit.
@@ -126,27 +135,11 @@ def text(*children: Child, **attributes: AttributeValue) -> Element:
 
 
 def button(*children: Child, **attributes: AttributeValue) -> Element:
-    """Make a button. ``class_name="as-quiet"`` makes it recede. Arguments as in `el`."""
+    """Make a button. ``class_name="as-quiet"`` makes it recede. Arguments as in `el`.
+
+    ``type="submit"`` makes it the one that submits its form.
+    """
     return el("button", *children, **{"type": "button", **attributes})
-
-
-def input(**attributes: AttributeValue) -> Element:  # noqa: A001 - the word of HTML, as ui.input
-    """Make a field for text. Attributes as in `el`.
-
-    Bind its text with ``value=MyState.name``. ``on_change`` sends the text at each keystroke.
-    While what the person typed is on its way, patches leave the field alone.
-    """
-    return el("input", **{"type": "text", **attributes})
-
-
-def number_input(**attributes: AttributeValue) -> Element:
-    """Make a field for a number. Attributes as in `el`, such as ``min``, ``max`` and ``step``.
-
-    Bind its number with ``value=MyState.limit``. ``on_change`` sends text, such as ``"5"``,
-    once the number is settled: at Enter, at the spin buttons, or when the person leaves the
-    field. Until then, and while it is on its way, patches leave the field alone.
-    """
-    return el("input", **{"type": "number", **attributes})
 
 
 def link(*children: Child, href: str | Expression, **attributes: AttributeValue) -> Element:

@@ -7,7 +7,8 @@ expression in a data attribute, for ``web/client.js`` to fill in when the state 
 ``data-as-text``       an expression; the element's whole content is its text
 ``data-as-attrs``      ``{attribute: expression}``
 ``data-as-style``      ``{CSS property: expression}``
-``data-as-on``         ``{DOM event: {"name": handler, "args": [...], "with_value": bool}}``
+``data-as-on``         ``{DOM event: {"name": handler, "args": [...], "with_value": bool}}``;
+                       in it ``debounce`` and ``throttle``, in milliseconds, if asked for
 ``data-as-cond``       on a ``<template>`` with two ``<template>`` in it: an expression; a copy
                        of the first or the second stands after it
 =====================  ======================================================================
@@ -21,8 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from actorstate.state.expressions import Expression, shown_text, text_expression
-from actorstate.state.handlers import Invocation
-from actorstate.ui.attributes import Attributes
+from actorstate.ui.attributes import Attributes, Trigger
 from actorstate.ui.elements import VOID_TAGS, Child, Conditional, Element, check_child
 
 # The policy allows no inline script and no inline style, so there is none. The icon is empty
@@ -118,7 +118,7 @@ def _attributes(attributes: Attributes) -> Iterator[str]:
     if attributes.styles:
         yield _json_attribute("data-as-style", _all_json(attributes.styles))
     if attributes.events:
-        events = {event: _event_json(event, one) for event, one in attributes.events.items()}
+        events = {event: _event_json(trigger) for event, trigger in attributes.events.items()}
         yield _json_attribute("data-as-on", events)
 
 
@@ -126,11 +126,14 @@ def _all_json(expressions: Mapping[str, Expression]) -> dict[str, object]:
     return {name: expression.to_json() for name, expression in expressions.items()}
 
 
-def _event_json(event: str, invocation: Invocation) -> dict[str, object]:
+def _event_json(trigger: Trigger) -> dict[str, object]:
+    invocation = trigger.invocation
+    pace = {"debounce": invocation.debounced, "throttle": invocation.throttled}
     return {
         "name": invocation.name,
         "args": list(invocation.args),
-        "with_value": event != "click" and invocation.takes_more,
+        "with_value": trigger.with_value,
+        **{name: round(1000 * seconds) for name, seconds in pace.items() if seconds is not None},
     }
 
 
