@@ -9,6 +9,7 @@ expression in a data attribute, for ``web/client.js`` to fill in when the state 
 ``data-as-style``      ``{CSS property: expression}``
 ``data-as-on``         ``{DOM event: {"name": handler, "args": [...], "with_value": bool}}``;
                        in it ``debounce`` and ``throttle``, in milliseconds, if asked for
+``data-as-reset``      on a form that goes back to its first values when it was submitted
 ``data-as-cond``       on a ``<template>`` with two ``<template>`` in it: an expression; a copy
                        of the first or the second stands after it
 =====================  ======================================================================

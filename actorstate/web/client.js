@@ -4,8 +4,9 @@
 // state/expressions.py, and "Values" below does as it is written there.
 //
 // In the order in which the data comes by: values, expressions, patches, bindings, fields,
-// events, what the person is told, connection. Nothing here makes code or markup from data:
-// state reaches the page through textContent, setAttribute, properties and the CSSOM only.
+// events and their pace, forms, what the person is told, connection, effects. Nothing here makes
+// code or markup from data: state reaches the page through textContent, setAttribute, properties
+// and the CSSOM only.
 (() => {
   "use strict";
 
@@ -330,10 +331,14 @@
     // Before attributes, so that a select has its options when its value is set.
     for (const template of conditionals) mounted.push(mountConditional(template));
     for (const node of attributed) {
-      for (const [name, expression] of Object.entries(read(node, "data-as-attrs"))) {
+      // What a field shows comes last: its type and limits decide what it can show.
+      const entries = Object.entries(read(node, "data-as-attrs"));
+      const isShown = ([name]) => Number(isFieldProperty(node, name));
+      for (const [name, expression] of entries.sort((a, b) => isShown(a) - isShown(b))) {
         const binding = bind(expression, attributeSetter(node, name));
         if (isFieldProperty(node, name)) addToSetOf(bindingsOfField, node, binding);
       }
+      if (node.matches("select")) followOptions(node);
     }
     return mounted;
   }
@@ -386,12 +391,30 @@
     || (name === "checked" && node.matches("input"));
 
   function attributeSetter(node, name) {
-    if (!isFieldProperty(node, name)) return (value) => setAttribute(node, name, value);
+    if (isFieldProperty(node, name)) {
+      return (value) => { if (!isBeingEdited(node)) showProperty(node, name, value); };
+    }
     return (value) => {
-      if (isBeingEdited(node)) return;
-      if (name === "checked") node.checked = isTrue(value);
-      else showInField(node, textOf(value));
+      setAttribute(node, name, value);
+      // A value that the limits did not allow may fit now.
+      if (node.matches("input")) showAgain(node);
     };
+  }
+
+  function showProperty(field, name, value) {
+    if (name === "checked") field.checked = isTrue(value);
+    else if (field.type === "select-multiple") showChosen(field, isList(value) ? value : [value]);
+    else showInField(field, textOf(value));
+  }
+
+  function showChosen(field, values) {
+    const chosen = new Set(values.map(textOf));
+    for (const option of field.options) option.selected = chosen.has(option.value);
+  }
+
+  // An option that comes later may be the one that the state has chosen.
+  function followOptions(field) {
+    new MutationObserver(() => showAgain(field)).observe(field, { childList: true, subtree: true });
   }
 
   function setAttribute(node, name, value) {
@@ -439,8 +462,17 @@
   const bindingsOfField = new WeakMap(); // field -> the bindings of its value or checked
 
   function isBeingEdited(field) {
-    const edit = edits.get(field);
-    return edit !== undefined && (edit.isUnsent || edit.seq > events.ack);
+    return groupOf(field).some((one) => {
+      const edit = edits.get(one);
+      return edit !== undefined && (edit.isUnsent || edit.seq > events.ack);
+    });
+  }
+
+  // Of radio buttons, to choose one is to change another, so they are edited together.
+  function groupOf(field) {
+    if (field.type !== "radio" || field.name === "") return [field];
+    return [...field.getRootNode().querySelectorAll("input[type=radio]")]
+      .filter(({ name, form }) => name === field.name && form === field.form);
   }
 
   function noteEdit(field) {
@@ -450,19 +482,26 @@
   function giveBack(field) {
     if (isBeingEdited(field) && field.isConnected) return;
     edits.delete(field);
+    groupOf(field).forEach(showAgain);
+  }
+
+  // Shows what the state says, unless the field is being edited.
+  function showAgain(field) {
     for (const binding of bindingsOfField.get(field) ?? []) binding.update();
   }
 
-  // What the server refused stays in the field, for the person to mend, as long as it has focus.
+  // What the server refused stays in the field, for the person to mend, as long as it has focus
+  // or is part of a form.
   function keepRefusedEdit(seq) {
     for (const [field, edit] of edits) {
-      if (edit.seq === seq && document.activeElement === field) edit.isUnsent = true;
+      const isKept = document.activeElement === field || isSentByForm(field);
+      if (edit.seq === seq && isKept) edit.isUnsent = true;
     }
   }
 
   function leaveField({ target }) {
     // Still the active element: the window lost focus, the person has not left the field.
-    if (!edits.has(target) || document.activeElement === target) return;
+    if (!edits.has(target) || document.activeElement === target || isSentByForm(target)) return;
     edits.get(target).isUnsent = false;
     giveBack(target);
   }
@@ -485,41 +524,196 @@
     if (!(ack > events.ack)) return;
     events.ack = ack;
     events.waiting = events.waiting.filter(({ seq }) => seq > ack);
+    resetDone();
     for (const field of [...edits.keys()]) giveBack(field);
   }
 
   function valueOf(field) {
     if (field.type === "checkbox") return field.checked;
+    if (field.type === "range") return field.valueAsNumber;
     if (field.type === "select-multiple") return [...field.selectedOptions].map((one) => one.value);
     return field.value;
   }
 
+  function sentValue({ type, target, key, submitter }) {
+    if (type === "keydown") return key;
+    return type === "submit" ? fieldsOf(target, submitter) : valueOf(target);
+  }
+
+  // The events that bring what the person did with a field to the server.
+  const isEdit = ({ type }) => type === "input" || type === "change" || type === "focusout";
+
   // One listener on the document for each kind of event: elements come and go with conditionals.
-  function dispatch(type, target) {
+  function dispatch(domEvent) {
+    const { type, target, relatedTarget = null } = domEvent;
     for (let node = target; node instanceof Element; node = node.parentElement) {
       if (!node.hasAttribute("data-as-on") || node.matches(":disabled")) continue;
+      if (node.contains(relatedTarget)) continue; // the focus moves within it
       const handler = read(node, "data-as-on")[type];
-      if (handler !== undefined) trigger(handler, target);
+      if (handler !== undefined) trigger(handler, node, domEvent);
     }
   }
 
-  function trigger({ name, args, with_value: withValue }, field) {
-    const seq = sendEvent(name, withValue ? [...args, valueOf(field)] : args);
-    if (withValue) edits.set(field, { seq, isUnsent: false });
+  // Everything is computed now: when it is sent later, the element may be gone.
+  function trigger(handler, node, domEvent) {
+    const { name, args, with_value: withValue } = handler;
+    const { type, target } = domEvent;
+    const sent = withValue ? [...args, sentValue(domEvent)] : args;
+    sendInTime(handler, node, domEvent, () => {
+      const seq = sendEvent(name, sent);
+      if (type === "submit") noteSubmit(seq, target);
+      else if (withValue && isEdit(domEvent)) edits.set(target, { seq, isUnsent: false });
+    });
   }
 
   function listen() {
-    document.addEventListener("click", ({ target }) => dispatch("click", target));
-    document.addEventListener("change", ({ target }) => dispatch("change", target));
-    document.addEventListener("input", ({ target, isComposing }) => {
-      noteEdit(target);
+    for (const type of ["click", "keydown", "focusin"]) {
+      document.addEventListener(type, (domEvent) => {
+        if (!domEvent.isComposing) dispatch(domEvent);
+      });
+    }
+    document.addEventListener("input", (domEvent) => {
+      noteEdit(domEvent.target);
       // What an input method shows while composing is not yet text.
-      if (!isComposing) dispatch("input", target);
+      if (!domEvent.isComposing) dispatch(domEvent);
     });
     document.addEventListener("compositionend", ({ target }) => {
-      if (edits.get(target)?.isUnsent) dispatch("input", target);
+      if (edits.get(target)?.isUnsent) dispatch({ type: "input", target });
     });
-    document.addEventListener("focusout", leaveField);
+    document.addEventListener("change", (domEvent) => {
+      sendPostponed(({ type, target }) => type === "input" && target === domEvent.target);
+      dispatch(domEvent);
+    });
+    document.addEventListener("focusout", (domEvent) => {
+      sendPostponed(({ target }) => target === domEvent.target);
+      dispatch(domEvent);
+      leaveField(domEvent);
+    });
+    // Not keydown, which comes before the change that it makes.
+    document.addEventListener("keyup", ({ key, target: field }) => {
+      const isSettled = key === "Enter" && field instanceof HTMLInputElement;
+      if (isSettled) sendPostponed(({ target }) => target === field);
+    });
+    document.addEventListener("submit", submit);
+    document.addEventListener("reset", ({ target }) => queueMicrotask(() => showForm(target)));
+  }
+
+  // ---- The pace of events ---------------------------------------------------------------------
+
+  // Debounced and throttled events that wait, in the order in which they were made:
+  // {node, type, target, timer, send}. Nothing overtakes them: before anything else is sent, all
+  // that waits is, so the server sees what the person did in the order in which it was done. One
+  // whose element has gone meanwhile is sent all the same; it may carry what was typed.
+  let postponed = [];
+
+  // When an event was last sent, by element and by type.
+  const sentAt = new WeakMap();
+
+  function sendInTime({ debounce, throttle }, node, domEvent, send) {
+    const { type, target } = domEvent;
+    const now = performance.now();
+    const silence = debounce === undefined ? now : now + debounce;
+    const due = throttle === undefined ? silence
+      : Math.max(silence, (sentAt.get(node)?.[type] ?? -Infinity) + throttle);
+    // The last state of a field is never dropped, only what came before it.
+    if (due > now && debounce === undefined && !isEdit(domEvent)) return;
+    forgetPostponed((one) => one.node === node && one.type === type && one.target === target);
+    const event = { node, type, target, send, timer: null };
+    if (due > now) event.timer = setTimeout(() => sendPostponed((one) => one === event), due - now);
+    postponed.push(event);
+    if (due <= now) sendPostponed((one) => one === event);
+  }
+
+  function forgetPostponed(isMeant) {
+    for (const event of postponed.filter(isMeant)) clearTimeout(event.timer);
+    postponed = postponed.filter((event) => !isMeant(event));
+  }
+
+  // Sends those that are meant, and all that were made before them.
+  function sendPostponed(isMeant) {
+    const ready = postponed.slice(0, postponed.findLastIndex(isMeant) + 1);
+    postponed = postponed.slice(ready.length);
+    for (const { node, type, timer, send } of ready) {
+      clearTimeout(timer);
+      sentAt.set(node, { ...sentAt.get(node), [type]: performance.now() });
+      send();
+    }
+  }
+
+  // ---- Forms ----------------------------------------------------------------------------------
+
+  // Forms that go back to their first values when an event is done, by its number.
+  const resets = new Map();
+
+  // Not form.elements: a field of that name would hide it.
+  const elementsOf = (form) => Reflect.get(HTMLFormElement.prototype, "elements", form);
+
+  const isSubmitHandled = (form) =>
+    form.hasAttribute("data-as-on") && read(form, "data-as-on").submit !== undefined;
+
+  const isSentByForm = ({ form, name }) => Boolean(form && name) && isSubmitHandled(form);
+
+  function submit(domEvent) {
+    const form = domEvent.target;
+    // A form that does not say where to go would load the page again.
+    const goesNowhere = !form.hasAttribute("action") && form.getAttribute("method") !== "dialog";
+    if (isSubmitHandled(form) || goesNowhere) domEvent.preventDefault();
+    dispatch(domEvent);
+  }
+
+  function noteSubmit(seq, form) {
+    for (const field of elementsOf(form)) {
+      if (edits.has(field)) edits.set(field, { seq, isUnsent: false });
+    }
+    if (form.hasAttribute("data-as-reset")) resets.set(seq, form);
+  }
+
+  // By name, what a handler of the form gets. What is disabled is not sent, nor is a button, except
+  // for the one that submits.
+  function fieldsOf(form, submitter) {
+    const fields = new Map();
+    for (const field of elementsOf(form)) {
+      const isSent = field.name && !field.matches(":disabled, button, fieldset, object, output");
+      if (isSent && !BUTTON_TYPES.has(field.type)) addField(fields, field);
+    }
+    if (submitter?.name) fields.set(submitter.name, submitter.value);
+    return Object.fromEntries(fields);
+  }
+
+  const BUTTON_TYPES = new Set(["button", "image", "reset", "submit"]);
+
+  function addField(fields, field) {
+    const { name, type, value } = field;
+    const others = fields.get(name);
+    if (type === "file") {
+      console.warn("actorstate: files are not sent with a form:", name);
+    } else if (type === "radio") {
+      fields.set(name, field.checked ? value : others ?? null);
+    } else if (type === "checkbox" && field.hasAttribute("value")) {
+      fields.set(name, [...(others ?? []), ...(field.checked ? [value] : [])]);
+    } else {
+      const one = type === "range" ? value : valueOf(field);
+      fields.set(name, others === undefined ? one : [others, one].flat());
+    }
+  }
+
+  // After a reset, what the state says comes before what the page said at first.
+  function showForm(form) {
+    for (const field of elementsOf(form)) {
+      forgetPostponed(({ target }) => target === field);
+      edits.delete(field);
+    }
+    for (const field of elementsOf(form)) showAgain(field);
+  }
+
+  function resetDone() {
+    for (const [seq, form] of resets) {
+      if (seq > events.ack) continue;
+      resets.delete(seq);
+      // What the person has begun to write since then is not ours to clear.
+      const isInUse = [...elementsOf(form)].some(isBeingEdited);
+      if (!isInUse) HTMLFormElement.prototype.reset.call(form);
+    }
   }
 
   // ---- What the person is told ----------------------------------------------------------------
@@ -718,11 +912,83 @@
   function showError({ seq, code, message, where }) {
     console.warn("actorstate:", code, message, where ?? "");
     keepRefusedEdit(seq);
+    resets.delete(seq);
     toast(message);
   }
 
-  function performEffect({ name }) {
-    console.warn("actorstate: this page knows no effect", name);
+  // ---- Effects: what a handler asks the browser to do -----------------------------------------
+
+  const DOWNLOAD_MS = 60000; // how long the browser may take to begin with what it is given
+
+  const EFFECTS = new Map([
+    ["redirect", redirect],
+    ["download", download],
+    ["set_focus", ({ id }) => elementOf(id).focus()],
+    ["set_value", ({ id, value }) => setValue(elementOf(id), value)],
+    ["scroll_to", ({ id }) => elementOf(id).scrollIntoView()], // smooth, if the page's CSS says so
+    ["copy_to_clipboard", copyToClipboard],
+    ["console_log", ({ value }) => console.log(value)],
+  ]);
+
+  // An effect that comes to nothing is said in the console. The page goes on.
+  async function performEffect({ name, args }) {
+    try {
+      const perform = EFFECTS.get(name);
+      if (perform === undefined) throw new Error("this page knows no such effect");
+      await perform(args);
+    } catch (error) {
+      console.warn(`actorstate: effect ${name}: ${error.message}`);
+    }
+  }
+
+  function elementOf(id) {
+    const element = document.getElementById(id);
+    if (element === null) throw new Error(`there is no element with the id ${JSON.stringify(id)}`);
+    return element;
+  }
+
+  function webUrl(text) {
+    const url = new URL(text, location.href);
+    if (url.protocol === "http:" || url.protocol === "https:") return url;
+    throw new Error(`refused, because it is no web address: ${text}`);
+  }
+
+  function redirect({ to, new_tab: isNewTab }) {
+    const url = webUrl(to);
+    if (isNewTab) window.open(url, "_blank", "noopener");
+    else location.assign(url);
+  }
+
+  function download({ filename, url, data, media_type: type }) {
+    if (data === undefined) return saveAs(filename, webUrl(url));
+    const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    const own = URL.createObjectURL(new Blob([bytes], { type }));
+    saveAs(filename, new URL(own));
+    setTimeout(() => URL.revokeObjectURL(own), DOWNLOAD_MS);
+  }
+
+  function saveAs(filename, url) {
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = filename;
+    // Of another site, a browser opens what it should save; then not in place of this page.
+    if (url.origin !== location.origin) link.target = "_blank";
+    link.rel = "noopener";
+    link.click();
+  }
+
+  // What the program sets counts as shown by it: the person's edit is over, sent or not.
+  function setValue(field, value) {
+    if (!field.matches("input, select, textarea")) throw new Error("it is no field");
+    forgetPostponed(({ target }) => target === field);
+    edits.delete(field);
+    const isTicked = field.type === "checkbox" || field.type === "radio";
+    showProperty(field, isTicked ? "checked" : "value", value);
+  }
+
+  function copyToClipboard({ text }) {
+    if (navigator.clipboard === undefined) throw new Error("a browser copies on https pages only");
+    return navigator.clipboard.writeText(text);
   }
 
   // ---- Start ----------------------------------------------------------------------------------
@@ -731,7 +997,11 @@
   // Without this, a connection that the network has lost stays open for minutes.
   addEventListener("offline", abandon);
   addEventListener("pageshow", reconnectNow);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) reconnectNow(); });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) sendPostponed(() => true);
+    else reconnectNow();
+  });
+  addEventListener("pagehide", () => sendPostponed(() => true));
 
   // For tests and the console: to look at, not to change.
   Object.defineProperty(window, "actorstate", {
@@ -739,7 +1009,7 @@
       get state() { return structuredClone(tab.state); },
       get version() { return tab.version; },
       get connected() { return link.isWelcomed; },
-      get pending() { return events.waiting.length; },
+      get pending() { return postponed.length + events.waiting.length; },
       evaluate: (expression) => structuredClone(evaluate(expression)),
     }),
   });
