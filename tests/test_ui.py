@@ -37,6 +37,8 @@ def handlers() -> Any:
 
         def pick(self, row: int, value: str) -> None: ...
 
+        def save(self, fields: dict[str, str]) -> None: ...
+
     return UiTestState
 
 
@@ -62,7 +64,7 @@ class Node:
 class Tree(HTMLParser):
     """Reads HTML that closes what it opens, and notices where it does not."""
 
-    VOID = frozenset({"meta", "link", "input", "br", "img", "!doctype"})
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img", "!doctype"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,12 +243,15 @@ def test_an_attribute_given_twice_is_refused() -> None:
     assert "class twice" in refusal(ValueError, lambda: ui.el("p", class_="a", class_name="b"))
 
 
-@pytest.mark.parametrize("name", ["onclick", "onmouseover", "on_submit", "on"])
+@pytest.mark.parametrize("name", ["onclick", "onmouseover", "on_mount", "on"])
 def test_other_event_attributes_are_refused_with_what_to_write(name: str) -> None:
     message = refusal(TypeError, lambda: ui.button(**{name: "alert(1)"}))
 
     assert name in message
-    assert "on_click=" in message
+    assert (
+        "on_blur=, on_change=, on_click=, on_focus=, on_key_down= or on_submit= with a handler"
+        in message
+    )
 
 
 def test_a_string_as_a_handler_is_refused() -> None:
@@ -291,6 +296,129 @@ def test_a_style_is_a_dict_of_properties() -> None:
     assert "takes a dict" in refusal(TypeError, lambda: ui.text(style="color: red"))
     assert "no CSS property" in refusal(ValueError, lambda: ui.text(style={"a;b": "c"}))
     assert "color takes text" in refusal(TypeError, lambda: ui.text(style={"color": True}))
+
+
+# ---- Forms and fields ----
+
+
+def test_a_form_that_is_reset_says_so() -> None:
+    plain, reset = (
+        rendered(ui.form(ui.input(name="a"), reset_on_submit=one)) for one in (False, True)
+    )
+
+    assert plain.attributes == {}
+    assert reset.attributes == {"data-as-reset": None}
+    assert [field.attributes["name"] for field in reset.all("input")] == ["a"]
+
+
+def test_options_are_texts_pairs_or_elements() -> None:
+    chosen = rendered(
+        ui.select(["S", 2, ("l", "Large"), ui.el("option", "XL", value="x"), (NAME, COUNTER)])
+    )
+
+    assert [(one.attributes.get("value"), one.text) for one in chosen.all("option")] == [
+        ("S", "S"),
+        ("2", "2"),
+        ("l", "Large"),
+        ("x", "XL"),
+        (None, ""),
+    ]
+    last = chosen.all("option")[-1]
+    assert last.json("data-as-attrs") == {"value": NAME_JSON}
+    assert last.json("data-as-text") == COUNTER_JSON
+
+
+def test_options_may_come_and_go() -> None:
+    chosen = rendered(ui.select(ui.cond(RUNNING, ui.el("option", "a"), ui.el("option", "b"))))
+
+    assert chosen.all("template")[0].json("data-as-cond") == RUNNING_JSON
+
+
+@pytest.mark.parametrize("options", ["abc", 3, None, NAME, {"s": "Small"}])
+def test_options_that_are_no_list_are_refused(options: Any) -> None:
+    message = refusal(TypeError, lambda: ui.select(options))
+
+    assert "select takes a list of texts" in message
+    assert repr(options) in message
+
+
+@pytest.mark.parametrize("option", [("a",), ("a", "b", "c"), (None, "a"), (["a"], "b")])
+def test_an_option_that_is_no_pair_is_refused(option: Any) -> None:
+    assert repr(option) in refusal(TypeError, lambda: ui.select([option]))
+
+
+def test_what_has_no_attribute_in_html_is_set_by_the_client() -> None:
+    assert rendered(ui.select(["a", "b"], value="b")).json("data-as-attrs") == {
+        "value": ["lit", "b"]
+    }
+    assert rendered(ui.select(["a", "b"], multiple=True, value=["a", "b"])).json(
+        "data-as-attrs"
+    ) == {"value": ["lit", ["a", "b"]]}
+    assert rendered(ui.textarea(value="two\nlines")).json("data-as-attrs") == {
+        "value": ["lit", "two\nlines"]
+    }
+    assert rendered(ui.textarea(value=None)).attributes == {}
+
+
+def test_a_checkbox_with_words_is_in_its_label() -> None:
+    node = rendered(ui.checkbox("Done ", COUNTER, checked=RUNNING, name="done"))
+
+    assert node.tag == "label"
+    assert node.attributes == {"class": "as-choice"}
+    [box] = node.all("input")
+    assert (box.attributes["type"], box.attributes["name"]) == ("checkbox", "done")
+    assert box.json("data-as-attrs") == {"checked": RUNNING_JSON}
+    assert rendered(ui.checkbox(checked=True)).attributes == {"type": "checkbox", "checked": None}
+
+
+@pytest.mark.parametrize("checked", ["false", 0, 1])
+def test_checked_is_yes_or_no(checked: object) -> None:
+    message = refusal(TypeError, lambda: ui.checkbox(checked=checked))
+
+    assert "checked= of checkbox takes a bool" in message
+
+
+@pytest.mark.parametrize("name", ["min", "max", "step", "value"])
+@pytest.mark.parametrize("value", ["1", True])
+def test_a_slider_takes_numbers(name: str, value: object) -> None:
+    message = refusal(TypeError, lambda: ui.slider(**{name: value}))
+
+    assert f"{name}= of slider takes a number" in message
+    assert rendered(ui.slider(max=COUNTER, step=0.5)).attributes["step"] == "0.5"
+
+
+# ---- Content ----
+
+
+def test_tables_and_lists_are_those_of_html() -> None:
+    page = ui.vstack(
+        ui.table(ui.thead(ui.tr(ui.th("a"))), ui.tbody(ui.tr(ui.td(1)))),
+        ui.ul(ui.li("b")),
+        ui.ol(ui.li("c")),
+        ui.divider(),
+        ui.pre(ui.code("d")),
+        ui.label("e", for_="f"),
+        ui.progress(value=1, max=2),
+    )
+
+    assert ui.render(page) == (
+        '<div class="as-vstack"><table><thead><tr><th>a</th></tr></thead>'
+        "<tbody><tr><td>1</td></tr></tbody></table><ul><li>b</li></ul><ol><li>c</li></ol><hr>"
+        '<pre><code>d</code></pre><label for="f">e</label>'
+        '<progress value="1" max="2"></progress></div>'
+    )
+
+
+def test_an_image_says_what_it_shows() -> None:
+    untyped: Any = ui.image
+
+    assert rendered(ui.image(src="/a.png", alt="A cat")).attributes == {
+        "src": "/a.png",
+        "alt": "A cat",
+    }
+    assert "alt" in rendered(ui.image(src="/a.png", alt="")).attributes
+    assert "alt= of image" in refusal(TypeError, lambda: untyped(src="/a.png", alt=None))
+    assert "'alt'" in refusal(TypeError, lambda: untyped(src="/a.png"))
 
 
 # ---- Children that are refused ----
@@ -410,6 +538,71 @@ def test_text_is_sent_as_it_is_typed_and_all_else_when_it_is_settled(
     element: Callable[..., ui.Element], dom_event: str, handlers: Any
 ) -> None:
     assert list(events_of(element(on_change=handlers.set_limit))) == [dom_event]
+
+
+@pytest.mark.parametrize(
+    ("element", "keyword", "dom_event", "with_value"),
+    [
+        (ui.input, "on_blur", "focusout", True),
+        (ui.textarea, "on_focus", "focusin", True),
+        (ui.vstack, "on_key_down", "keydown", True),
+        (ui.form, "on_submit", "submit", True),
+    ],
+)
+def test_an_event_sends_what_it_has_if_the_handler_takes_one_more(
+    element: Callable[..., ui.Element],
+    keyword: str,
+    dom_event: str,
+    handlers: Any,
+    *,
+    with_value: bool,
+) -> None:
+    def sent(handler: object) -> Any:
+        return events_of(element(**{keyword: handler}))
+
+    assert sent(handlers.pick(7))[dom_event]["with_value"] == with_value
+    assert not sent(handlers.toggle)[dom_event]["with_value"]
+
+
+def test_the_focus_of_what_is_no_field_has_nothing_to_send(handlers: Any) -> None:
+    blurred = ui.button("a", on_blur=handlers.toggle)
+    assert not events_of(blurred)["focusout"]["with_value"]
+
+    message = refusal(TypeError, lambda: ui.vstack(on_blur=handlers.add))
+
+    assert "on_blur= of <div>" in message
+    assert "missing a required argument" in message
+
+
+def test_only_a_form_is_submitted(handlers: Any) -> None:
+    message = refusal(TypeError, lambda: ui.vstack(on_submit=handlers.save))
+
+    assert "<div> cannot have on_submit=" in message
+    assert "form(..., on_submit=MyState.save)" in message
+
+
+def test_the_pace_of_an_event_reaches_the_browser_in_milliseconds(handlers: Any) -> None:
+    debounced = events_of(ui.input(on_change=handlers.set_limit.debounce(0.3)))
+    both = events_of(ui.button("a", on_click=handlers.add(3).throttle(1.5).debounce(0.25)))
+
+    assert (debounced["input"]["debounce"], "throttle" in debounced["input"]) == (300, False)
+    assert (both["click"]["debounce"], both["click"]["throttle"]) == (250, 1500)
+
+
+@pytest.mark.parametrize("kind", ["range", "color"])
+def test_a_slider_is_followed_at_a_pace_and_else_sends_when_it_is_let_go(
+    kind: str, handlers: Any
+) -> None:
+    def events(handler: object) -> list[str]:
+        return list(events_of(ui.el("input", type=kind, on_change=handler)))
+
+    assert events(handlers.set_limit) == ["change"]
+    assert events(handlers.set_limit.throttle(0.1)) == ["input"]
+    assert events(handlers.set_limit.debounce(0.1)) == ["input"]
+
+
+def test_a_number_is_settled_before_it_is_sent_at_any_pace(handlers: Any) -> None:
+    assert list(events_of(ui.number_input(on_change=handlers.set_limit.debounce(1)))) == ["change"]
 
 
 def test_no_handler_is_no_event() -> None:

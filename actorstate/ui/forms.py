@@ -11,7 +11,7 @@ does is on its way to the server, patches leave the field alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
@@ -21,7 +21,7 @@ from actorstate.state.expressions import Expression
 from actorstate.ui.attributes import AttributeValue
 from actorstate.ui.elements import Child, Element, Text, el
 
-Option: TypeAlias = "Child | tuple[str | int | float, Text]"
+Option: TypeAlias = "Child | tuple[str | int | float | Expression, Text]"
 """One choice of a `select`: a text, a pair of the value and what is shown, or an element."""
 
 _OPTIONS: Final = (
@@ -128,9 +128,7 @@ def checkbox(*children: Child, **attributes: AttributeValue) -> Element:
     return el("label", box, *children, class_name="as-choice") if children else box
 
 
-def select(
-    options: list[Option] | tuple[Option, ...] | Child, **attributes: AttributeValue
-) -> Element:
+def select(options: Sequence[Option] | Child, **attributes: AttributeValue) -> Element:
     """Make a choice among options.
 
     Bind the chosen value with ``value=MyState.size``. ``on_change`` sends the chosen value, a
@@ -149,7 +147,7 @@ def select(
     if options is None or isinstance(options, str | int | float | Expression | Mapping):
         message = f"select takes a list of {_OPTIONS}; got {options!r}"
         raise TypeError(message)
-    several = options if isinstance(options, list | tuple) else (options,)
+    several = options if isinstance(options, Sequence) else (options,)
     return el("select", *map(_option, several), **attributes)
 
 
