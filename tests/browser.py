@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -240,15 +241,34 @@ class Visitor:
         self._contexts: Final[list[BrowserContext]] = []
         self.complaints: Final[list[str]] = []
 
-    def open(self, url: str, *, beside: Page | None = None) -> Page:
-        """Open a tab, in the window of another or in a browser profile of its own."""
+    def open(
+        self,
+        url: str,
+        *,
+        beside: Page | None = None,
+        prepare: Callable[[Page], object] | None = None,
+    ) -> Page:
+        """Open a tab, in the window of another or in a browser profile of its own.
+
+        Args:
+            url: what to open.
+            beside: a tab in the window where it is opened.
+            prepare: called with the tab before anything is loaded.
+        """
         page = (beside.context if beside is not None else self._new_context()).new_page()
         page.set_default_timeout(PATIENCE * 1000)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        if prepare is not None:
+            prepare(page)
         page.goto(url)
         eventually(page, lambda: is_connected(page))
         return page
+
+    def open_twin(self, page: Page, url: str) -> Page:
+        """Open a tab, in a browser profile of its own, that shows the state of another."""
+        remember = f"sessionStorage.setItem('actorstate.token', {json.dumps(token_of(page))})"
+        return self.open(url, prepare=lambda twin: twin.add_init_script(remember))
 
     def expect_complaints(self, *words: str) -> None:
         """Take the complaints so far as expected, if each has one of the words in it."""

@@ -595,7 +595,8 @@
       if (isSettled) sendPostponed(({ target }) => target === field);
     });
     document.addEventListener("submit", submit);
-    document.addEventListener("reset", ({ target }) => queueMicrotask(() => showForm(target)));
+    // The event comes before what it tells of.
+    document.addEventListener("reset", ({ target }) => setTimeout(() => showForm(target)));
   }
 
   // ---- The pace of events ---------------------------------------------------------------------
