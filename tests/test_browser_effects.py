@@ -53,6 +53,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert_content(server)
 
 
+WELCOME: Final[dict[str, object]] = {
+    "t": "welcome",
+    "token": "a",
+    "session": "b",
+    "version": 0,
+    "ack": 0,
+    "state": {"state.lab": {"typed": "", "flag": False}},
+}
+
+
 @final
 class Peer:
     """The other end of a page's socket. It welcomes; all else is said by the test."""
@@ -76,8 +86,7 @@ class Peer:
         if frame["t"] == "event":
             self.events.append(frame["args"])
         else:
-            state = {"state.lab": {"typed": "", "flag": False}}
-            self.say(t="welcome", token="a", session="b", version=0, ack=0, state=state)
+            self.say(**WELCOME)
 
 
 @pytest.fixture
@@ -279,21 +288,24 @@ def test_a_value_is_logged(page: Page, peer: Peer):
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "complaint"),
+    ("effect", "complaint"),
     [
-        ("explode", {}, "this page knows no such effect"),
-        ("constructor", {}, "this page knows no such effect"),
-        ("set_focus", {"id": "nowhere"}, 'there is no element with the id "nowhere"'),
-        ("scroll_to", {"id": "nowhere"}, 'there is no element with the id "nowhere"'),
-        ("set_value", {"id": "nowhere", "value": 1}, "there is no element"),
-        ("set_value", {"id": "far", "value": 1}, "it is no field"),
-        ("download", {"filename": "a", "data": "?", "media_type": "a/b"}, "effect download"),
+        ({"name": "explode"}, "this page knows no such effect"),
+        ({"name": "constructor"}, "this page knows no such effect"),
+        ({"name": "set_focus", "id": "nowhere"}, 'there is no element with the id "nowhere"'),
+        ({"name": "scroll_to", "id": "nowhere"}, 'there is no element with the id "nowhere"'),
+        ({"name": "set_value", "id": "nowhere", "value": 1}, "there is no element"),
+        ({"name": "set_value", "id": "far", "value": 1}, "it is no field"),
+        (
+            {"name": "download", "filename": "a", "data": "?", "media_type": "a/b"},
+            "effect download",
+        ),
     ],
 )
 def test_an_effect_that_comes_to_nothing_is_said_and_breaks_nothing(
-    page: Page, peer: Peer, visitor: Visitor, name: str, args: dict[str, object], complaint: str
+    page: Page, peer: Peer, visitor: Visitor, effect: dict[str, Any], complaint: str
 ):
-    peer.effect(name, **args)
+    peer.effect(**effect)
     peer.effect("set_focus", id="note")
 
     expect(page.locator("#note")).to_be_focused()
