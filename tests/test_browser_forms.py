@@ -683,8 +683,21 @@ def test_a_throttled_slider_sends_the_first_and_then_the_last_of_each_interval(p
     drag(0.6)
     last = drag(0.7)
     pacing.mouse.up()
+    assert len(sent(pacing)) == 3
+    pacing.clock.run_for(100)
     assert sent(pacing)[3:] == [["set_volume", last]]
     assert settled(pacing, "log")["volume"] == last
+
+
+def test_a_slider_keeps_its_pace_when_it_is_moved_by_keys(pacing: Page):
+    slider = pacing.get_by_label("Throttled")
+    for _ in range(5):
+        slider.press("ArrowRight")
+    assert sent(pacing) == [["set_volume", 1]]
+
+    pacing.clock.run_for(100)
+
+    assert sent(pacing) == [["set_volume", 1], ["set_volume", 5]]
 
 
 def test_a_throttled_click_is_dropped_within_the_interval(pacing: Page):

@@ -567,7 +567,7 @@
   }
 
   function listen() {
-    for (const type of ["click", "keydown", "focusin"]) {
+    for (const type of ["click", "change", "keydown", "focusin"]) {
       document.addEventListener(type, (domEvent) => {
         if (!domEvent.isComposing) dispatch(domEvent);
       });
@@ -580,16 +580,13 @@
     document.addEventListener("compositionend", ({ target }) => {
       if (edits.get(target)?.isUnsent) dispatch({ type: "input", target });
     });
-    document.addEventListener("change", (domEvent) => {
-      sendPostponed(({ type, target }) => type === "input" && target === domEvent.target);
-      dispatch(domEvent);
-    });
     document.addEventListener("focusout", (domEvent) => {
       sendPostponed(({ target }) => target === domEvent.target);
       dispatch(domEvent);
       leaveField(domEvent);
     });
-    // Not keydown, which comes before the change that it makes.
+    // Not keydown, which comes before the change that it makes; nor change, which a slider makes at
+    // each key, so that a pace would be none.
     document.addEventListener("keyup", ({ key, target: field }) => {
       const isSettled = key === "Enter" && field instanceof HTMLInputElement;
       if (isSettled) sendPostponed(({ target }) => target === field);
