@@ -53,6 +53,7 @@ from actorstate.ui import (
     ol as ol,
     pre as pre,
     progress as progress,
+    radio as radio,
     select as select,
     slider as slider,
     table as table,

@@ -26,7 +26,7 @@ LAB: Final = """
 from dataclasses import dataclass
 
 from actorstate import App, State, button, checkbox, cond, el, form, heading, hstack, input, label
-from actorstate import number_input, select, slider, text, textarea, vstack
+from actorstate import number_input, radio, select, slider, text, textarea, vstack
 
 
 class Fields(State):
@@ -82,14 +82,12 @@ fields = vstack(
         value=Fields.volume, max=Fields.most, on_change=Fields.set_volume, aria_label="Volume"
     ),
     *(
-        el(
-            "input",
-            type="radio",
+        radio(
+            color,
             name="color",
             value=color,
             checked=Fields.color == color,
             on_change=Fields.set_color,
-            aria_label=color,
         )
         for color in ["red", "green", "blue"]
     ),
@@ -141,8 +139,8 @@ everything = vstack(
         checkbox("Red", name="colors", value="red"),
         checkbox("Green", name="colors", value="green", checked=True),
         checkbox("Blue", name="colors", value="blue", checked=True),
-        el("input", type="radio", name="size", value="s", aria_label="S"),
-        el("input", type="radio", name="size", value="m", aria_label="M"),
+        radio("S", name="size", value="s"),
+        radio("M", name="size", value="m"),
         el("input", type="radio", name="none", value="m"),
         select(["x", "y"], name="one", value="y"),
         select(["x", "y", "z"], name="many", multiple=True, value=["x", "z"]),

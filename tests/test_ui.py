@@ -371,6 +371,17 @@ def test_a_checkbox_with_words_is_in_its_label() -> None:
     assert rendered(ui.checkbox(checked=True)).attributes == {"type": "checkbox", "checked": None}
 
 
+def test_a_radio_button_has_a_name_and_a_value() -> None:
+    untyped: Any = ui.radio
+    node = rendered(ui.radio("Small", name="size", value="s", checked=NAME == "s"))
+
+    [button] = node.all("input")
+    assert (node.tag, node.text) == ("label", "Small")
+    assert [button.attributes[name] for name in ("type", "name", "value")] == ["radio", "size", "s"]
+    assert button.json("data-as-attrs") == {"checked": ["==", NAME_JSON, ["lit", "s"]]}
+    assert "'name'" in refusal(TypeError, lambda: untyped(value="s"))
+
+
 @pytest.mark.parametrize("checked", ["false", 0, 1])
 def test_checked_is_yes_or_no(checked: object) -> None:
     message = refusal(TypeError, lambda: ui.checkbox(checked=checked))

@@ -48,6 +48,7 @@ from actorstate.ui.forms import (
     input as input,  # noqa: A004 - the word of HTML, as ui.input
     label as label,
     number_input as number_input,
+    radio as radio,
     select as select,
     slider as slider,
     textarea as textarea,

@@ -120,12 +120,31 @@ def checkbox(*children: Child, **attributes: AttributeValue) -> Element:
         TypeError: ``checked`` is neither a bool nor an expression; else as in `el`.
         ValueError: as in `el`.
     """
-    checked = attributes.get("checked")
-    if not isinstance(checked, bool | Expression | None):
-        message = f"checked= of checkbox takes a bool or an expression, got {checked!r}"
-        raise TypeError(message)
-    box = el("input", **{"type": "checkbox", **attributes})
-    return el("label", box, *children, class_name="as-choice") if children else box
+    return _with_words("checkbox", children, attributes)
+
+
+def radio(
+    *children: Child,
+    name: str,
+    value: str | float | Expression,
+    **attributes: AttributeValue,
+) -> Element:
+    """Make a radio button: one of several, of which one is chosen.
+
+    Bind it with ``checked=MyState.size == "s"``. ``on_change`` sends its value, as text, when it
+    is chosen. In a form, the chosen value is in the fields by the name.
+
+    Args:
+        children: what stands beside it, as in `checkbox`.
+        name: the same for all of one group.
+        value: what it stands for.
+        attributes: of the button, as in `el`.
+
+    Raises:
+        TypeError: ``checked`` is neither a bool nor an expression; else as in `el`.
+        ValueError: as in `el`.
+    """
+    return _with_words("radio", children, {"name": name, "value": value, **attributes})
 
 
 def select(options: Sequence[Option] | Child, **attributes: AttributeValue) -> Element:
@@ -166,6 +185,17 @@ def _option_of_pair(pair: tuple[object, ...]) -> Element:
         case _:
             message = f"select cannot have the option {pair!r}: options are {_OPTIONS}"
             raise TypeError(message)
+
+
+def _with_words(
+    kind: str, words: tuple[Child, ...], attributes: Mapping[str, AttributeValue]
+) -> Element:
+    checked = attributes.get("checked")
+    if not isinstance(checked, bool | Expression | None):
+        message = f"checked= of {kind} takes a bool or an expression, got {checked!r}"
+        raise TypeError(message)
+    box = el("input", **{"type": kind, **attributes})
+    return el("label", box, *words, class_name="as-choice") if words else box
 
 
 def _check_numbers(maker: str, attributes: Mapping[str, AttributeValue], *names: str) -> None:
