@@ -77,6 +77,7 @@ fields = vstack(
         aria_label="Tags",
     ),
     select(["x", "y"], value="y", aria_label="Fixed"),
+    select(["m", Fields.size], value=Fields.size, aria_label="Bound"),
     textarea(value="as given", aria_label="Given"),
     slider(
         value=Fields.volume, max=Fields.most, on_change=Fields.set_volume, aria_label="Volume"
@@ -329,6 +330,7 @@ def test_a_choice_shows_what_is_chosen_as_soon_as_it_is_offered(fields: Page):
     press(fields, "Grow")
     eventually(fields, lambda: vars_of(fields, "fields")["size"] == "l")
     expect(fields.get_by_label("Size")).to_have_value("")
+    expect(fields.get_by_label("Bound")).to_have_value("l")
 
     press(fields, "Offer")
 

@@ -412,9 +412,10 @@
     for (const option of field.options) option.selected = chosen.has(option.value);
   }
 
-  // An option that comes later may be the one that the state has chosen.
+  // An option that comes later, or gets another value, may be the one that the state has chosen.
   function followOptions(field) {
-    new MutationObserver(() => showAgain(field)).observe(field, { childList: true, subtree: true });
+    const changes = { childList: true, subtree: true, attributeFilter: ["value"] };
+    new MutationObserver(() => showAgain(field)).observe(field, changes);
   }
 
   function setAttribute(node, name, value) {
