@@ -38,10 +38,13 @@ from actorstate.ui import (
     button as button,
     cond as cond,
     el as el,
+    foreach as foreach,
+    fragment as fragment,
     heading as heading,
     hstack as hstack,
     input as input,  # noqa: A004 - the word of HTML
     link as link,
+    match as match,
     number_input as number_input,
     text as text,
     vstack as vstack,

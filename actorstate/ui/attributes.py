@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Final, TypeAlias, cast, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from actorstate.state.expressions import Expression, as_expression, literal, shown_text
+from actorstate.state.expressions import (
+    EVENT_VALUE,
+    Expression,
+    as_expression,
+    read_text,
+    shown_text,
+)
 from actorstate.state.handlers import Invocation, as_invocation
 
 AttributeValue: TypeAlias = object
@@ -117,7 +123,7 @@ def _named(tag: str, given: Mapping[str, AttributeValue]) -> dict[str, Attribute
         if name in named:
             message = f"<{tag}> is given {name} twice, the second time as {keyword}="
             raise ValueError(message)
-        named[name] = value
+        named[name] = read_text(value) if isinstance(value, str) else value
     return named
 
 
@@ -144,13 +150,23 @@ def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str,
     if value is None:
         return {}
     try:
-        invocation = as_invocation(value)
-        literal(list(invocation.args))
-        invocation.check(sent=int(name == "on-change" and invocation.takes_more))
+        is_asked = isinstance(value, FunctionType)
+        invocation = as_invocation(_ask(name, value) if is_asked else value)
+        if name == "on-change" and invocation.takes_more and not is_asked:
+            invocation = evolve(invocation, args=(*invocation.args, EVENT_VALUE))
+        for argument in invocation.args:
+            as_expression(argument)
+        invocation.check()
         return {_dom_event(tag, name, kind): invocation}
     except TypeError as error:
         message = f"{keyword}= of <{tag}>: {error}"
         raise TypeError(message) from error
+
+
+def _ask(name: str, function: FunctionType) -> object:
+    """Let a function say what to run, given what stands for the value of the element."""
+    takes_value = name == "on-change" and function.__code__.co_argcount > 0
+    return function(EVENT_VALUE) if takes_value else function()
 
 
 def _dom_event(tag: str, name: str, kind: object) -> str:
@@ -208,7 +224,7 @@ def _fixed_text(tag: str, name: str, value: object) -> str | None:
 
 def _boolean_text(name: str, *, value: bool) -> str | None:
     if name in _WORDED_BOOLEANS or name.startswith(("aria-", "data-")):
-        return shown_text(value)
+        return "true" if value else "false"
     return "" if value else None
 
 
