@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, final
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT: Final = Path(__file__).parent.parent
 DEMO: Final = ROOT / "examples" / "demo.py"
@@ -25,7 +26,26 @@ _PAUSE_MS: Final = 20
 
 _ADDRESS: Final = re.compile(r"http://127\.0\.0\.1:[0-9]+")
 
+CHROMIUM_OPTIONS: Final = [
+    "--no-sandbox",  # root, as in a container, may not use it
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
 T = TypeVar("T")
+
+
+@contextmanager
+def started_chromium() -> Iterator[Browser]:
+    """Start a browser, for one module: Playwright's loop would run on under the next."""
+    expect.set_options(timeout=PATIENCE * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS
+        )
+        yield browser
+        browser.close()
 
 
 def eventually(page: Page, condition: Callable[[], T], patience: float = PATIENCE) -> T:

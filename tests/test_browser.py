@@ -6,8 +6,6 @@ Content-Security-Policy) fails the test, unless the test has taken the complaint
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,16 @@ from types import SimpleNamespace
 from typing import Any, Final, final
 
 import pytest
-from browser import DEMO, PATIENCE, Line, Server, eventually, record, record_touched
+from browser import (
+    DEMO,
+    PATIENCE,
+    Line,
+    Server,
+    eventually,
+    record,
+    record_touched,
+    started_chromium,
+)
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -23,29 +30,15 @@ from playwright.sync_api import (
     Locator,
     Page,
     expect,
-    sync_playwright,
 )
 
 from actorstate.state.expressions import shown_text
 
-CHROMIUM_OPTIONS: Final = [
-    "--no-sandbox",  # root, as in a container, may not use it
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
-
-# One module, not the session: Playwright's loop would run on under the tests that come after.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS
-        )
+    with started_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @final
@@ -687,7 +680,7 @@ app.add_page(markup, "/markup", title={HOSTILE!r})
 def shown(value: object) -> str:
     """Give the text of a value by the rule of `actorstate.state.expressions`."""
     if isinstance(value, list):
-        return json.dumps(value, separators=(",", ":"))
+        return str(value)
     assert value is None or isinstance(value, bool | int | float | str)
     return shown_text(value)
 
@@ -762,19 +755,19 @@ def test_fields_of_every_kind_send_what_they_hold_and_show_what_is(visitor: Visi
     page = visitor.open(lab.url + "/fields")
     flag, typed, chosen = (page.get_by_label(label) for label in ("Flag", "Typed", "Count"))
     everything = page.locator("#all")
-    expect(everything).to_have_text("false||0")
+    expect(everything).to_have_text("False||0")
 
     flag.check()
     typed.fill("two\nlines")
     chosen.select_option("3")
-    expect(everything).to_have_text("true|two\nlines|3")
+    expect(everything).to_have_text("True|two\nlines|3")
 
     page.reload()
     expect(flag).to_be_checked()
     expect(typed).to_have_value("two\nlines")
     expect(chosen).to_have_value("3")
     flag.uncheck()
-    expect(everything).to_contain_text("false|")
+    expect(everything).to_contain_text("False|")
 
 
 @pytest.fixture

@@ -335,10 +335,10 @@ def test_all_ways_in_which_python_makes_text_hold_the_expression(
 
 
 def test_operators_and_choices_find_what_an_f_string_holds() -> None:
-    held = ["text", COUNTER_JSON]
+    held, f_string = ["text", COUNTER_JSON], f"{COUNTER}"
 
     assert (f"{COUNTER}" + OTHER).to_json() == ["+", held, OTHER.to_json()]
-    assert (OTHER != f"{COUNTER}").to_json() == ["!=", OTHER.to_json(), held]
+    assert (OTHER == f_string).to_json() == ["==", OTHER.to_json(), held]
     assert cond_expression(RUNNING, f"{COUNTER}", "x").to_json()[2] == held
     assert OTHER[f"{COUNTER}"].to_json() == ["get", OTHER.to_json(), held]
 

@@ -169,17 +169,23 @@
     throw new Error(`${representation(value)} is no whole number`);
   }
 
-  // JSON has turned the keys of a dict into text, so 3 looks up "3".
-  function keyText(key) {
-    if (isText(key)) return key;
+  // JSON has turned the keys of a dict into text, so 3 looks up "3". Gives the key that there is.
+  function findKey(dict, key) {
     if (isList(key) || isDict(key)) throw new Error(`${pythonType(key)} cannot be a key`);
-    return typeof key === "number" ? numberText(key) : String(key);
+    return keyTexts(key).find((one) => Object.hasOwn(dict, one));
+  }
+
+  function keyTexts(key) {
+    if (!isNumber(key)) return [String(key)];
+    const number = Number(key);
+    return [numberText(number), ...(number === 0 || number === 1 ? [String(number === 1)] : [])];
   }
 
   function getItem(value, key) {
     if (isDict(value)) {
-      if (Object.hasOwn(value, keyText(key))) return value[keyText(key)];
-      throw new Error(`there is no key ${representation(key)}`);
+      const found = findKey(value, key);
+      if (found === undefined) throw new Error(`there is no key ${representation(key)}`);
+      return value[found];
     }
     const items = itemsOf(value);
     const index = integer(key) < 0 ? integer(key) + items.length : integer(key);
@@ -208,7 +214,7 @@
   const lengthOf = (value) => (isDict(value) ? Object.keys(value) : itemsOf(value)).length;
 
   function contains(value, item) {
-    if (isDict(value)) return Object.hasOwn(value, keyText(item));
+    if (isDict(value)) return findKey(value, item) !== undefined;
     if (isText(value)) return value.includes(checkText(item));
     return itemsOf(value).some((one) => isEqual(one, item));
   }
