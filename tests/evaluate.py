@@ -46,27 +46,23 @@ def as_number(value: Any) -> Any:
 
 
 def with_text_keys(value: Any) -> Any:
-    """Give the value as JSON has it."""
+    """Give the value as a browser has it: whole numbers from 0 come first."""
     if isinstance(value, list):
         return [with_text_keys(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): with_text_keys(item) for key, item in value.items()}
+        named = {str(key): with_text_keys(item) for key, item in value.items()}
+        first = sorted((key for key in named if key.isdecimal()), key=int)
+        return {key: named[key] for key in [*first, *named]}
     return value
 
 
 def is_same(a: Any, b: Any) -> bool:
     """Tell whether two values are the same JSON: True is not 1."""
-    if isinstance(a, bool) or isinstance(b, bool) or type(a) is not type(b):
-        numbers = (
-            isinstance(a, float)
-            and isinstance(b, int)
-            or isinstance(b, float)
-            and isinstance(a, int)
-        )
-        return (numbers or type(a) is type(b)) and a == b
-    if isinstance(a, list):
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(is_same, a, b))
-    if isinstance(a, dict):
+    if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
     return a == b or (a != a and b != b)  # noqa: PLR0124 - NaN
 

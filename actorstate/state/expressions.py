@@ -66,8 +66,8 @@ Where the browser differs
     - Tuples and sets are lists, a set in the order of its JSON. Dataclass instances are dicts,
       so ``user.name`` and ``user["name"]`` are one.
     - The keys of a dict are text. A number is looked up by its text, so ``table[3]`` finds what
-      Python finds, but the text of the dict is ``{'3': …}``. Keys that are whole numbers come
-      first, in ascending order.
+      Python finds, but the text of the dict is ``{'3': …}``. Keys that are whole numbers from 0
+      come first, in ascending order.
     - ``lower()``, ``upper()`` and what ``str`` escapes in a list follow the browser's version of
       Unicode: a letter that was added lately may be known to one side only.
 """
