@@ -338,7 +338,7 @@ def test_operators_and_choices_find_what_an_f_string_holds() -> None:
     held, f_string = ["text", COUNTER_JSON], f"{COUNTER}"
 
     assert (f"{COUNTER}" + OTHER).to_json() == ["+", held, OTHER.to_json()]
-    assert (OTHER == f_string).to_json() == ["==", OTHER.to_json(), held]
+    assert (as_expression(OTHER) == f_string).to_json() == ["==", OTHER.to_json(), held]
     assert cond_expression(RUNNING, f"{COUNTER}", "x").to_json()[2] == held
     assert OTHER[f"{COUNTER}"].to_json() == ["get", OTHER.to_json(), held]
 
