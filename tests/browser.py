@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, final
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def started_chromium() -> Iterator[Browser]:
+def started_chromium() -> Generator[Browser]:
     """Start a browser, for one module: Playwright's loop would run on under the next."""
     expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:

@@ -155,7 +155,7 @@ SEQUENCES: Final = ("text", "ints", "texts", "users")
 KINDS: Final = tuple(VARS)
 SPECS: Final = [".2f", ".0f", ".1f", ",.3f", ",", "03d", "d", ",d", ".1%", ".0%", "08.3f", ".20f"]
 
-Maker = tuple[Callable[..., Expression], tuple[str, ...]]
+Maker = tuple[Any, tuple[str, ...]]
 
 
 def binary(operators: str, *kinds: str) -> list[Maker]:

@@ -204,7 +204,7 @@ def test_truth_is_refused_with_what_to_write_instead(decide: Callable[[Any], obj
     ("act", "advice"),
     [
         (lambda: list(COUNTER), "foreach(x, lambda item: text(item))"),
-        (lambda: ", ".join([*COUNTER]), "x.join(', ')"),
+        (lambda: ", ".join(iter(COUNTER)), "x.join(', ')"),
         (lambda: 5 in COUNTER, "x.contains(item)"),
         (lambda: len(COUNTER), "x.length()"),
         (lambda: f"Count: {COUNTER:>10}", "a spec such as .2f"),
@@ -389,10 +389,8 @@ def test_each_local_is_another() -> None:
 
     assert first.to_json() != second.to_json()
     assert first.dependencies() == frozenset()
-    assert locals_of(cond_expression(first, f"{second}", COUNTER)) == {
-        first.to_json()[1],
-        second.to_json()[1],
-    }
+    names = {str(one.to_json()[1]) for one in (first, second)}
+    assert locals_of(cond_expression(first, f"{second}", COUNTER)) == names
     assert locals_of(literal(["local", "x"])) == frozenset()
 
 

@@ -671,9 +671,10 @@
     }
 
     set(name, value) {
-      const isChanged = !isSame(this.scope.locals.get(name), value);
-      this.scope.locals.set(name, value);
-      if (isChanged) updateInOrder(this.scope.bindingsOfLocal.get(name) ?? []);
+      const { locals, bindingsOfLocal } = this.scope;
+      const isShown = bindingsOfLocal.has(name) && !isSame(locals.get(name), value);
+      locals.set(name, value);
+      if (isShown) updateInOrder(bindingsOfLocal.get(name));
     }
 
     drop() {
