@@ -89,7 +89,7 @@ class Fragment:
     """What it contains, in order."""
 
 
-Block = Element | Conditional | Foreach | Fragment
+Node = Element | Conditional | Foreach | Fragment
 """A child that is more than text."""
 
 
@@ -227,7 +227,7 @@ def cond(condition: object, when_true: Child, when_false: Child = None) -> Expre
         raise TypeError(message)
     chosen = read_child("cond", when_true)
     other = read_child("cond", when_false)
-    if isinstance(chosen, Block) or isinstance(other, Block):
+    if isinstance(chosen, Node) or isinstance(other, Node):
         return Conditional(condition, chosen, other)
     return cond_expression(condition, chosen, other)
 
@@ -277,7 +277,7 @@ def check_child(parent: str, child: object) -> None:
     Raises:
         TypeError: it is neither text, number, expression nor element.
     """
-    if child is None or isinstance(child, str | int | float | Expression | Block):
+    if child is None or isinstance(child, str | int | float | Expression | Node):
         return
     advice = ""
     if isinstance(child, list | tuple):

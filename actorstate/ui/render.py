@@ -34,7 +34,7 @@ from actorstate.state.handlers import Invocation
 from actorstate.ui.attributes import Attributes
 from actorstate.ui.elements import (
     VOID_TAGS,
-    Block,
+    Node,
     Child,
     Conditional,
     Element,
@@ -129,7 +129,7 @@ def _bound_text(children: tuple[Child, ...]) -> Expression | None:
     Then the binding stands on the element itself. A span each would do as well, but the parser
     throws spans away where only text may be, as in an option.
     """
-    texts = [child for child in children if not isinstance(child, Block)]
+    texts = [child for child in children if not isinstance(child, Node)]
     if len(texts) < len(children) or not any(isinstance(one, Expression) for one in texts):
         return None
     only = texts[0]
