@@ -172,7 +172,7 @@ def test_an_expression_alone_is_bound_to_the_element_itself() -> None:
 def test_text_around_an_expression_is_joined_with_it() -> None:
     node = rendered(ui.heading(COUNTER, " / ", 10))
 
-    assert node.json("data-as-text") == ["text", COUNTER_JSON, ["lit", " / "], ["lit", 10]]
+    assert node.json("data-as-text") == ["show", COUNTER_JSON, ["lit", " / "], ["lit", 10]]
 
 
 def test_an_expression_beside_elements_gets_a_span_of_its_own() -> None:
@@ -475,7 +475,7 @@ def test_cond_with_an_element_keeps_both_branches_in_templates() -> None:
     assert isinstance(when_true, Node)
     assert isinstance(when_false, Node)
     assert [when_true.tag, when_false.tag] == ["template", "template"]
-    assert when_true.all("p")[0].json("data-as-text")[0] == "text"
+    assert when_true.all("p")[0].json("data-as-text")[0] == "show"
     assert when_false.children == ["off"]
 
 
@@ -515,21 +515,55 @@ def test_a_click_names_the_handler_and_its_bound_arguments(handlers: Any) -> Non
     prefix = handlers.get_full_name()
 
     assert events_of(ui.button("a", on_click=handlers.toggle)) == {
-        "click": {"name": f"{prefix}.toggle", "args": [], "with_value": False}
+        "click": {"name": f"{prefix}.toggle", "args": []}
     }
     assert events_of(ui.button("a", on_click=handlers.add(3))) == {
-        "click": {"name": f"{prefix}.add", "args": [3], "with_value": False}
+        "click": {"name": f"{prefix}.add", "args": [["lit", 3]]}
     }
 
 
 def test_a_change_sends_the_value_if_the_handler_takes_one_more(handlers: Any) -> None:
-    def with_value(handler: object) -> bool:
-        return events_of(ui.input(on_change=handler))["input"]["with_value"]
+    def sent(handler: object) -> list[object]:
+        return events_of(ui.input(on_change=handler))["input"]["args"]
 
-    assert with_value(handlers.set_limit)
-    assert with_value(handlers.pick(7))
-    assert not with_value(handlers.pick(7, "x"))
-    assert not with_value(handlers.toggle)
+    value = ["local", "event"]
+    assert sent(handlers.set_limit) == [value]
+    assert sent(handlers.pick(7)) == [["lit", 7], value]
+    assert sent(handlers.pick(7, "x")) == [["lit", 7], ["lit", "x"]]
+    assert sent(handlers.toggle) == []
+
+
+def test_arguments_may_be_expressions(handlers: Any) -> None:
+    def sent(handler: object) -> list[object]:
+        return events_of(ui.button("a", on_click=handler))["click"]["args"]
+
+    assert sent(handlers.add(COUNTER)) == [COUNTER_JSON]
+    assert sent(handlers.pick(COUNTER, f"{NAME}")) == [COUNTER_JSON, ["text", NAME_JSON]]
+
+
+def test_a_function_says_where_the_value_goes(handlers: Any) -> None:
+    def sent(handler: object) -> list[object]:
+        return events_of(ui.input(on_change=handler))["input"]["args"]
+
+    value = ["local", "event"]
+    assert sent(lambda value: handlers.pick(COUNTER, value)) == [COUNTER_JSON, value]
+    assert sent(lambda value: handlers.add(value + 1)) == [["+", value, ["lit", 1]]]
+    assert sent(lambda: handlers.add(3)) == [["lit", 3]]
+    click = events_of(ui.button("a", on_click=lambda: handlers.add(3)))["click"]
+    assert click["args"] == [["lit", 3]]
+
+
+def test_a_function_that_gives_no_handler_is_refused(handlers: Any) -> None:
+    assert "got None" in refusal(TypeError, lambda: ui.input(on_change=lambda value: None))
+    message = refusal(TypeError, lambda: ui.input(on_change=lambda row: handlers.pick(row)))  # noqa: PLW0108 - not as handlers.pick
+    assert "missing a required argument: 'value'" in message
+
+
+def test_the_value_of_an_event_is_known_to_its_handler_only(handlers: Any) -> None:
+    leaked: list[Any] = []
+    ui.input(on_change=lambda value: leaked.append(value) or handlers.add(value))
+
+    assert "where it is not known" in refusal(TypeError, lambda: ui.render(ui.text(leaked[0])))
 
 
 @pytest.mark.parametrize(
@@ -564,7 +598,7 @@ def test_an_event_sends_what_it_has_if_the_handler_takes_one_more(
     element: Callable[..., ui.Element], keyword: str, dom_event: str, handlers: Any
 ) -> None:
     def sends_value(handler: object) -> bool:
-        return events_of(element(**{keyword: handler}))[dom_event]["with_value"]
+        return ["local", "event"] in events_of(element(**{keyword: handler}))[dom_event]["args"]
 
     assert sends_value(handlers.pick(7))
     assert not sends_value(handlers.toggle)
@@ -572,7 +606,7 @@ def test_an_event_sends_what_it_has_if_the_handler_takes_one_more(
 
 def test_the_focus_of_what_is_no_field_has_nothing_to_send(handlers: Any) -> None:
     blurred = ui.button("a", on_blur=handlers.toggle)
-    assert not events_of(blurred)["focusout"]["with_value"]
+    assert events_of(blurred)["focusout"]["args"] == []
 
     message = refusal(TypeError, lambda: ui.vstack(on_blur=handlers.add))
 

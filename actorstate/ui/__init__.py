@@ -4,6 +4,8 @@
 - ``elements``    the records that a page is made of, and the functions that make them
 - ``forms``       forms and their fields
 - ``content``     lists, tables, images, code
+- ``blocks``      what is more or less than one element: foreach, match, fragment
+- ``scopes``      where in a page the item of a foreach is known
 - ``render``      records to HTML; the bindings become data attributes
 - ``style.css``   how pages look unless the program says otherwise
 
@@ -12,6 +14,7 @@ A binding names vars; ``web/client.js`` evaluates it and touches the page when t
 
 from __future__ import annotations
 
+from actorstate.ui.blocks import foreach as foreach, fragment as fragment, match as match
 from actorstate.ui.content import (
     code as code,
     divider as divider,
@@ -32,6 +35,8 @@ from actorstate.ui.elements import (
     Child as Child,
     Conditional as Conditional,
     Element as Element,
+    Foreach as Foreach,
+    Fragment as Fragment,
     button as button,
     cond as cond,
     el as el,

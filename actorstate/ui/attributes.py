@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Final, TypeAlias, cast, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from actorstate.state.expressions import Expression, as_expression, literal, shown_text
+from actorstate.state.expressions import (
+    EVENT_VALUE,
+    Expression,
+    as_expression,
+    read_text,
+    shown_text,
+)
 from actorstate.state.handlers import Invocation, as_invocation
 
 AttributeValue: TypeAlias = object
@@ -72,17 +78,6 @@ _DRAGGED_TYPES: Final = frozenset({"color", "range"})
 
 
 @final
-@frozen
-class Trigger:
-    """What a DOM event sends."""
-
-    invocation: Invocation
-    """The handler with its bound arguments, and the pace."""
-    with_value: bool
-    """Whether the browser adds an argument: the field's value, the key, or the form's fields."""
-
-
-@final
 @frozen(eq=False)  # comparing would ask expressions whether they are equal, which they refuse
 class Attributes:
     """The checked attributes of one element. `read_attributes` makes it."""
@@ -93,7 +88,7 @@ class Attributes:
     """Attributes that follow an expression."""
     styles: Mapping[str, Expression]
     """CSS properties, fixed ones as literals."""
-    events: Mapping[str, Trigger]
+    events: Mapping[str, Invocation]
     """What is sent, by the DOM event that sends it, such as ``click`` or ``input``."""
 
 
@@ -129,7 +124,7 @@ def read_attributes(tag: str, given: Mapping[str, AttributeValue]) -> Attributes
     fixed: dict[str, str] = {}
     bound: dict[str, Expression] = {}
     styles: Mapping[str, Expression] = MappingProxyType({})
-    events: dict[str, Trigger] = {}
+    events: dict[str, Invocation] = {}
     named = _named(tag, given)
     for name, value in named.items():
         if name.startswith("on"):
@@ -139,7 +134,7 @@ def read_attributes(tag: str, given: Mapping[str, AttributeValue]) -> Attributes
         elif isinstance(value, Expression):
             bound[name] = value
         elif (tag, name) in _PROPERTIES and value is not None:
-            bound[name] = literal(value)
+            bound[name] = as_expression(value)
         elif (text := _fixed_text(tag, name, value)) is not None:
             fixed[name] = text
     return Attributes(
@@ -154,7 +149,7 @@ def _named(tag: str, given: Mapping[str, AttributeValue]) -> dict[str, Attribute
         if name in named:
             message = f"<{tag}> is given {name} twice, the second time as {keyword}="
             raise ValueError(message)
-        named[name] = value
+        named[name] = read_text(value) if isinstance(value, str) else value
     return named
 
 
@@ -169,21 +164,25 @@ def _attribute_name(tag: str, keyword: str) -> str:
     return name
 
 
-def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str, Trigger]:
+def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str, Invocation]:
     """Give what is sent, by its DOM event. ``kind`` is the type of an input."""
     keyword = name.replace("-", "_")
     _check_event(tag, keyword)
     if value is None:
         return {}
     try:
-        invocation = as_invocation(value)
-        literal(list(invocation.args))
-        with_value = invocation.takes_more and _has_value(tag, keyword)
-        invocation.check(sent=int(with_value))
+        has_value = _has_value(tag, keyword)
+        is_asked = isinstance(value, FunctionType)
+        invocation = as_invocation(_ask(value, has_value=has_value) if is_asked else value)
+        if has_value and invocation.takes_more and not is_asked:
+            invocation = evolve(invocation, args=(*invocation.args, EVENT_VALUE))
+        for argument in invocation.args:
+            as_expression(argument)
+        invocation.check()
     except TypeError as error:
         message = f"{keyword}= of <{tag}>: {error}"
         raise TypeError(message) from error
-    return {_dom_event(tag, keyword, kind, invocation): Trigger(invocation, with_value)}
+    return {_dom_event(tag, keyword, kind, invocation): invocation}
 
 
 def _check_event(tag: str, keyword: str) -> None:
@@ -219,6 +218,12 @@ def _dom_event(tag: str, keyword: str, kind: object, invocation: Invocation) -> 
     has_pace = invocation.debounced is not None or invocation.throttled is not None
     is_followed = kind in _FREE_TEXT_TYPES or (kind in _DRAGGED_TYPES and has_pace)
     return "input" if is_followed else "change"
+
+
+def _ask(function: FunctionType, *, has_value: bool) -> object:
+    """Let a function say what to run, given what stands for the value of the event."""
+    takes_value = has_value and function.__code__.co_argcount > 0
+    return function(EVENT_VALUE) if takes_value else function()
 
 
 def _read_styles(tag: str, value: object) -> Mapping[str, Expression]:
@@ -267,7 +272,7 @@ def _fixed_text(tag: str, name: str, value: object) -> str | None:
 
 def _boolean_text(name: str, *, value: bool) -> str | None:
     if name in _WORDED_BOOLEANS or name.startswith(("aria-", "data-")):
-        return shown_text(value)
+        return "true" if value else "false"
     return "" if value else None
 
 
