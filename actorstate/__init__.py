@@ -30,7 +30,18 @@ from actorstate.exceptions import (
     StateDefinitionError as StateDefinitionError,
     UnknownHandlerError as UnknownHandlerError,
 )
+from actorstate.state.effects import (
+    Effect as Effect,
+    console_log as console_log,
+    copy_to_clipboard as copy_to_clipboard,
+    download as download,
+    redirect as redirect,
+    scroll_to as scroll_to,
+    set_focus as set_focus,
+    set_value as set_value,
+)
 from actorstate.state.handlers import background as background, event as event
+from actorstate.state.router import Router as Router
 from actorstate.state.state import State as State
 from actorstate.stores.base import Store as Store
 from actorstate.stores.memory import MemoryStore as MemoryStore

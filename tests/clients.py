@@ -8,19 +8,22 @@ from typing import Any
 import attrs
 import jsonpatch
 
+from actorstate import Effect, Router
 from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
 
 
 class Client:
     """Keeps a copy of the public state, by applying patches with somebody else's RFC 6902."""
 
-    def __init__(self, instance: str = "page") -> None:
+    def __init__(self, instance: str = "page", router: Router | None = None) -> None:
         self.instance = instance
+        self.router = router or Router("tab", f"/{instance}")
         self.notices: list[Notice] = []
         self.state: dict[str, Any] = {}
         self.version = -1
         self.ack = 0
         self.failures: list[Failure] = []
+        self.effects: list[Effect] = []
         self.closed = False
 
     def send(self, notice: Notice) -> None:
@@ -37,6 +40,9 @@ class Client:
                 self.ack = notice.ack
             case Failure():
                 self.failures.append(notice)
+            case Effect():
+                assert self.version >= 0, "an effect came before the welcome"
+                self.effects.append(notice)
 
     def close(self) -> None:
         self.closed = True

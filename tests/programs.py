@@ -2,6 +2,7 @@
 
 Every stretch of a turn (up to a ``yield``, or to the end) writes its name into the state beside
 what it does. So the committed history tells the one serial order that the outcome has to equal.
+At each ``yield`` a stretch asks for an effect, too, which says its name.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import trio
 from clients import Client
 from hypothesis import strategies as st
 
-from actorstate import ActorDeadError, App, ImmutableStateError, MemoryStore, State, background
+from actorstate import (
+    ActorDeadError,
+    App,
+    ImmutableStateError,
+    MemoryStore,
+    State,
+    background,
+    console_log,
+)
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.handlers import as_invocation
 from actorstate.stores.base import Snapshot
@@ -69,6 +78,8 @@ class Visit:
 class Program:
     scripts: tuple[Script, ...]
     visits: tuple[Visit, ...]
+    absence: Visit | None = None
+    """When the page that sends the events loses its connection, and for how long."""
 
 
 def programs() -> st.SearchStrategy[Program]:
@@ -91,6 +102,7 @@ def programs() -> st.SearchStrategy[Program]:
         Program,
         st.lists(scripts, min_size=1, max_size=6).map(tuple),
         st.lists(st.builds(Visit, moments, st.none() | moments), max_size=3).map(tuple),
+        st.none() | st.builds(Visit, moments, moments),
     )
 
 
@@ -102,9 +114,10 @@ class World:
         self.holder: str | None = None
         self.applied: dict[str, list[int]] = defaultdict(list)
         self.ended: set[str] = set()
+        self.asked: set[str] = set()
 
-    async def run(self, state: Playing, name: str, block: Block) -> AsyncGenerator[None]:
-        """Do the steps of one block under its turn; yields where the block does."""
+    async def run(self, state: Playing, name: str, block: Block) -> AsyncGenerator[str]:
+        """Do the steps of one block under its turn; yields the stretch where the block does."""
         assert self.holder is None, f"{name} runs beside {self.holder}"
         self.holder = name
         stretch = f"{name}/0"
@@ -120,7 +133,8 @@ class World:
                         raise Planned(name)
                     case _:  # yield
                         self._end(state, stretch)
-                        yield
+                        self.asked.add(stretch)
+                        yield stretch
                         stretch = f"{name}/{number}"
             self._end(state, stretch)
         finally:
@@ -149,25 +163,25 @@ class Playing(PlayRoot):
     history: list[str] = []
     _secret: int = 0
 
-    async def run_event(self, index: int) -> AsyncIterator[None]:
+    async def run_event(self, index: int) -> AsyncIterator[Any]:
         for number, block in enumerate(self.world.program.scripts[index].blocks):
             async with aclosing(self.world.run(self, f"{index}.{number}", block)) as running:
-                async for _ in running:
-                    yield
+                async for stretch in running:
+                    yield console_log(stretch)
             yield  # a stretch for each block, as the others have
 
     def start_task(self, index: int) -> Any:
         return Playing.run_task(index)  # pyright: ignore
 
     @background
-    async def run_task(self, index: int) -> AsyncIterator[None]:
+    async def run_task(self, index: int) -> AsyncIterator[Any]:
         for number, block in enumerate(self.world.program.scripts[index].blocks):
             await trio.sleep(block.delay)
             async with self:
                 name = f"{index}.{number}"
                 async with aclosing(self.world.run(self, name, block)) as running:
-                    async for _ in running:
-                        yield
+                    async for stretch in running:
+                        yield console_log(stretch)
 
 
 @attrs.define
@@ -177,6 +191,7 @@ class Outcome:
     world: World
     clients: list[Client]
     left: list[Client]
+    pages: list[Client]
     public: dict[str, Any]
     version: int
     events: int
@@ -190,6 +205,7 @@ class Player:
         self.world = Playing.world = World(program)
         self.page = Client("page")
         self.clients = [self.page]
+        self.pages = [self.page]
         self.left: list[Client] = []
         self.events = 0
         self.is_left = False
@@ -206,6 +222,16 @@ class Player:
             self.app.directory.ref(TOKEN).tell(Detach(client))
             self.clients.remove(client)
             self.left.append(client)
+
+    async def lose_connection(self, absence: Visit) -> None:
+        """Let the page that sends the events be away for a while; it comes back as itself."""
+        await trio.sleep(absence.start)
+        self.app.directory.ref(TOKEN).tell(Detach(self.page))
+        self.left.append(self.page)
+        await trio.sleep(absence.stay or 0)
+        self.page = self.clients[0] = Client("page")
+        self.pages.append(self.page)
+        self.app.directory.ref(TOKEN).tell(Attach(self.page))
 
     async def follow(self, index: int, script: Script) -> None:
         await trio.sleep(script.start)
@@ -251,6 +277,8 @@ class Player:
         async with self.app as app:
             app.directory.ref(TOKEN).tell(Attach(self.page))
             async with trio.open_nursery() as nursery:
+                if self.program.absence is not None:
+                    nursery.start_soon(self.lose_connection, self.program.absence)
                 for number, visit in enumerate(self.program.visits):
                     nursery.start_soon(self.visit, number, visit)
                 for index, script in enumerate(self.program.scripts):
@@ -267,6 +295,8 @@ class Player:
         """
         async with trio.open_nursery() as outside, self.app as app:
             app.directory.ref(TOKEN).tell(Attach(self.page))
+            if self.program.absence is not None:
+                outside.start_soon(self.until_left, self.lose_connection, self.program.absence)
             for number, visit in enumerate(self.program.visits):
                 outside.start_soon(self.until_left, self.visit, number, visit)
             for index, script in enumerate(self.program.scripts):
@@ -291,6 +321,7 @@ class Player:
             self.world,
             self.clients,
             self.left,
+            self.pages,
             tree.public(),
             tree.version,
             self.events,

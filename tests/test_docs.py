@@ -20,7 +20,7 @@ import trio
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 import actorstate
-from actorstate import App, State
+from actorstate import App, State, redirect
 from actorstate.actors.messages import Ack, Failure, Patch, Welcome
 from actorstate.state.patch import Operation
 from actorstate.web.protocol import EventFrame, Hello, decode, encode
@@ -305,7 +305,26 @@ def test_all_close_codes_are_documented_and_no_others() -> None:
 
 def test_all_frame_types_are_documented_and_no_others() -> None:
     assert set(documented_fields()) == frame_types_in_the_package()
-    assert {"hello", "event", "welcome", "patch", "ack", "error"} <= set(documented_fields())
+    assert {"hello", "event", "welcome", "patch", "ack", "effect", "error"} <= set(
+        documented_fields()
+    )
+
+
+def effects_in_the_package() -> set[str]:
+    """The names in calls of ``Effect``."""
+    module = ast.parse((PACKAGE / "state" / "effects.py").read_text())
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    made = [call for call in calls if ast.unparse(call.func) == "Effect"]
+    return {ast.literal_eval(call.args[0]) for call in made}
+
+
+def test_all_effects_are_documented_and_no_others() -> None:
+    rows = r"^\| `(\w+)` \| `\w+`"
+    documented = re.findall(rows, section(PROTOCOL, "The effects"), re.MULTILINE)
+    assert set(documented) == effects_in_the_package()
+    state_page = HERE / "docs" / "state.md"
+    told = re.findall(r"`(\w+)\([\w=., ]*\)`", section(state_page, "Effects"))
+    assert set(told) == effects_in_the_package()
 
 
 @pytest.mark.parametrize(("kind", "record"), [("hello", Hello), ("event", EventFrame)])
@@ -324,6 +343,7 @@ def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: ty
         (Patch(8, 5, (Operation("replace", "/state.a/b", 1),)), Patch(8, 5, ())),
         (Ack(5), Ack(5)),
         (Failure("bad_frame", "no", 5, "$"), Failure("bad_frame", "no")),
+        (redirect("/x", new_tab=True), redirect("/x")),
     ],
 )
 def test_all_fields_of_frames_to_the_client_are_documented(most: Any, least: Any) -> None:

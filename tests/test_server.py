@@ -17,7 +17,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from actorstate import App, PageError, State, background, heading, vstack
+from actorstate import App, PageError, State, background, console_log, heading, vstack
 from actorstate.web.protocol import SUBPROTOCOL
 
 UNKNOWN_TOKEN = "x" * 43
@@ -47,6 +47,13 @@ class Served(ServedRoot):
     def grow(self, size: int) -> None:
         self.text = f"{self.count}" * size
         self.count += 1
+
+    def look(self) -> Any:
+        router = self.router
+        cookie, agent = router.headers["cookie"], router.headers["x-twice"]
+        self.text = f"{router.path} {dict(router.query)} {router.client_address} {cookie} {agent}"
+        is_own = router.token == self.get_token()
+        return console_log({"session": router.session, "is_own": is_own})
 
     @background
     async def climb(self) -> None:
@@ -98,10 +105,13 @@ class Tab:
 
 @asynccontextmanager
 async def connected(
-    address: str, *, path: str = "/_actorstate/ws", protocol: str = SUBPROTOCOL, origin: str = ""
+    address: str,
+    *,
+    path: str = "/_actorstate/ws",
+    protocol: str = SUBPROTOCOL,
+    headers: list[tuple[bytes, bytes]] | None = None,
 ) -> AsyncGenerator[Tab]:
     host, _, port = address.removeprefix("http://").partition(":")
-    headers = [(b"Origin", origin.encode())] if origin else None
     # The stream is ours to close: where the server closes first, trio-websocket leaves it open.
     async with (
         await trio.open_tcp_stream(host, int(port)) as stream,
@@ -346,13 +356,38 @@ async def test_frames_before_the_hello_are_refused_and_the_hello_is_still_welcom
         assert (await tab.hello())["t"] == "welcome"
 
 
+async def test_a_handler_sees_where_the_page_is_and_who_asks(address: str) -> None:
+    headers = [
+        (b"Cookie", b"a=1"), (b"Cookie", b"b=2"), (b"X-Twice", b"one"), (b"x-twice", b"two"),
+    ]  # fmt: skip
+    async with connected(address, headers=headers) as tab:
+        welcome = await tab.hello(path="/orders?page=2&name=J%C3%B6rg")
+        await tab.fire("look")
+        patch, effect = await tab.receive(), await tab.receive()
+    assert patch["ops"][0]["value"] == (
+        "/orders {'page': '2', 'name': 'Jörg'} 127.0.0.1 a=1; b=2 one, two"
+    )
+    value = {"session": welcome["session"], "is_own": True}
+    assert effect == {"t": "effect", "name": "console_log", "args": {"value": value}}
+
+
+async def test_a_hello_with_no_path_of_a_page_is_refused_and_may_be_said_again(
+    address: str,
+) -> None:
+    async with connected(address) as tab:
+        error = await tab.hello(path="javascript:alert(1)")
+        assert (error["code"], error["where"]) == ("bad_frame", "$.path")
+        assert "expected a path and query such as '/orders?page=2'" in error["message"]
+        assert (await tab.hello(path="/"))["t"] == "welcome"
+
+
 async def test_wrong_arguments_name_the_culprit(address: str) -> None:
     async with connected(address) as tab:
         await tab.hello()
         await tab.fire("add", "1")
         error = await tab.receive()
         assert (error["code"], error["where"]) == ("bad_arguments", "$.args[0]")
-        assert error["message"] == "expected int, got '1'"
+        assert error["message"] == "Served.add: amount: expected int, got '1'"
 
 
 async def test_a_handler_that_raises_tells_the_client_nothing_else(

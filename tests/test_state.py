@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import enum
 import functools
 import gc
 import importlib
@@ -15,12 +17,24 @@ from typing import Any, ClassVar, Literal
 import pytest
 from clients import NoDoor
 
-from actorstate import ImmutableStateError, State, StateDefinitionError, background, event
+from actorstate import (
+    ImmutableStateError,
+    State,
+    StateDefinitionError,
+    background,
+    event,
+    redirect,
+)
 from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
-from actorstate.state.handlers import Invocation, as_invocation, as_invocations
+from actorstate.state.handlers import Invocation, as_follow_ups, as_invocation
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import hold, release
 from actorstate.state.values import DICT_MUTATORS, LIST_MUTATORS, SET_MUTATORS, owned
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
 
 
 @dataclass
@@ -59,6 +73,20 @@ class Shapes(Root):
     def move(self, to: Point) -> None:
         self.point = to
 
+    def paint(self, color: Color, on: dt.date | None = None) -> None: ...
+
+    def take(
+        self,
+        points: list[Point],
+        mode: Literal["slow", "fast"] = "slow",
+        maybe: int | None = None,
+        ratio: float = 0.5,
+    ) -> None: ...
+
+    def choose(self, chosen: set[int], table: dict[str, list[int]] = {}) -> None: ...  # noqa: B006
+
+    def keep(self, whatever, flag: bool = False, /) -> None: ...
+
     def _helper(self) -> int:
         return self._secret
 
@@ -72,6 +100,9 @@ class Shapes(Root):
 
 class Inner(Shapes):
     depth: int = 1
+
+
+UNTYPED: Any = Shapes  # to a type checker a method on the class takes self, and binds nothing
 
 
 def make_tree() -> StateTree:
@@ -210,7 +241,42 @@ def test_a_background_task_must_be_async() -> None:
 
 def test_event_goes_on_methods_only() -> None:
     with pytest.raises(TypeError, match="@event goes on a method"):
-        event(3)  # pyright: ignore[reportArgumentType] - the point of the test
+        event(3)  # pyright: ignore
+    with pytest.raises(TypeError, match="@event goes on a method"):
+        event(thread=True)(3)  # pyright: ignore
+
+
+def test_only_a_plain_function_can_run_in_a_thread() -> None:
+    with pytest.raises(
+        StateDefinitionError, match=r"thread=True.*waiting: it is async.*plain `def"
+    ):
+
+        @event(thread=True)
+        async def waiting(self: Any) -> None: ...
+
+    with pytest.raises(StateDefinitionError, match="cannot be on .*each: it is async"):
+
+        @event(thread=True)
+        async def each(self: Any) -> Any:
+            yield
+
+    with pytest.raises(StateDefinitionError, match=r"steps: it yields.*to_thread.run_sync"):
+
+        @event(thread=True)
+        def steps(self: Any) -> Any:
+            yield
+
+    with pytest.raises(TypeError, match="marked already"):
+
+        @background
+        @event(thread=True)
+        def both(self: Any) -> None: ...
+
+    @event(thread=False)
+    async def marked(self: Any) -> None: ...
+
+    @event()
+    async def marked_too(self: Any) -> None: ...
 
 
 def test_annotations_of_handlers_are_resolved_when_the_app_starts() -> None:
@@ -350,24 +416,61 @@ def test_arguments_are_taken_by_position_and_by_name_with_defaults() -> None:
     assert add.structure([2, 3]) == (2, 3)
     assert add.structure({"times": 3, "amount": 2}) == (2, 3)
     assert Shapes.definition().handlers["move"].structure([{"x": 1}]) == (Point(1),)
+    keep = Shapes.definition().handlers["keep"]
+    assert keep.structure({"flag": True, "whatever": [1]}) == ([1], True)
+
+
+@pytest.mark.parametrize(
+    ("handler", "args", "taken"),
+    [
+        ("paint", ["red"], (Color.RED, None)),
+        ("paint", ["blue", "2026-05-01"], (Color.BLUE, dt.date(2026, 5, 1))),
+        ("paint", {"color": "red", "on": None}, (Color.RED, None)),
+        ("take", [[]], ([], "slow", None, 0.5)),
+        ("take", [[{"x": 1}, {"x": 2}]], ([Point(1), Point(2)], "slow", None, 0.5)),
+        ("take", {"points": [], "maybe": 3, "mode": "fast"}, ([], "fast", 3, 0.5)),
+        ("take", {"points": [], "ratio": 2}, ([], "slow", None, 2.0)),
+        ("choose", [[1, 2, 1]], ({1, 2}, {})),
+        ("choose", {"chosen": [], "table": {"a": [1]}}, (set(), {"a": [1]})),
+        ("keep", [{"a": [1, None]}, True], ({"a": [1, None]}, True)),
+    ],
+)  # fmt: skip
+def test_arguments_become_what_is_annotated(handler: str, args: Any, taken: Any) -> None:
+    structured = Shapes.definition().handlers[handler].structure(args)
+    assert structured == taken
+    assert list(map(type, structured)) == list(map(type, taken))
 
 
 @pytest.mark.parametrize(
     ("handler", "args", "where", "message"),
     [
-        ("add", [], "$.args", "missing a required argument: 'amount'"),
-        ("add", [1, 2, 3], "$.args", "too many positional"),
+        ("add", [], "$.args", r"Shapes.add\(amount, times\): missing .*'amount', got \[\]"),
+        ("add", [1, 2, 3], "$.args", r"too many positional arguments, got \[1, 2, 3\]"),
         ("add", {"amount": 1, "more": 2}, "$.args", "unexpected keyword argument 'more'"),
-        ("add", {"amount": 1, "times": "2"}, "$.args.times", "expected int, got '2'"),
-        ("add", ["2"], "$.args[0]", "expected int, got '2'"),
+        ("add", {"amount": 1, "times": "2"}, "$.args.times", "add: times: expected int, got '2'"),
+        ("add", ["2"], "$.args[0]", "Shapes.add: amount: expected int, got '2'"),
         ("add", [1.0], "$.args[0]", "expected int, got 1.0"),
+        ("add", [1.9], "$.args[0]", "expected int, got 1.9"),
         ("add", [True], "$.args[0]", "expected int, got True"),
-        ("add", [1, None], "$.args[1]", "expected int, got None"),
-        ("add", "12", "$.args", "expected a list"),
+        ("add", [1, None], "$.args[1]", "add: times: expected int, got None"),
+        ("add", "12", "$.args", "Shapes.add: expected a list, or an object by parameter name"),
         ("add", None, "$.args", "expected a list"),
-        ("move", [{"x": "1"}], "$.args[0].x", "expected int, got '1'"),
-        ("move", [{"x": 1, "z": 1}], "$.args[0]", "unknown names: z"),
-        ("move", [{}], "$.args[0].x", "missing"),
+        ("move", [{"x": "1"}], "$.args[0].x", "Shapes.move: to: expected int, got '1'"),
+        ("move", [{"x": 1, "z": 1}], "$.args[0]", "expected Point, got .*unknown names: z"),
+        ("move", [{}], "$.args[0].x", "expected Point, got {} .*missing"),
+        ("move", [5], "$.args[0]", "Shapes.move: to: expected .*Point, got 5"),
+        ("keep", [1, "false"], "$.args[1]", "Shapes.keep: flag: expected bool, got 'false'"),
+        ("keep", [1, 0], "$.args[1]", "expected bool, got 0"),
+        ("paint", ["green"], "$.args[0]", "Shapes.paint: color: expected .*got 'green'"),
+        ("paint", [1], "$.args[0]", "Shapes.paint: color: expected .*got 1"),
+        ("paint", ["red", "yesterday"], "$.args[1]", "paint: on: expected .*date.*got 'yesterday'"),
+        ("take", [[], "medium"], "$.args[1]", "take: mode: expected .*'fast'.*, got 'medium'"),
+        ("take", [[{"x": 1}, {"x": 1.5}]], "$.args[0][1].x", "points: expected int, got 1.5"),
+        ("take", [[], "slow", "3"], "$.args[2]", r"take: maybe: expected int( .| None)?, got '3'"),
+        ("take", [[], "slow", 1, "0.5"], "$.args[3]", "take: ratio: expected float, got '0.5'"),
+        ("choose", [["1"]], "$.args[0][0]", "choose: chosen: expected int, got '1'"),
+        ("choose", [[], {"a": ["1"]}], "$.args[1]['a'][0]", "table: expected int, got '1'"),
+        ("choose", ["x" * 9999], "$.args[0][0]", "^.{,200}$"),
     ],
 )
 def test_arguments_that_do_not_fit_name_the_culprit(
@@ -389,28 +492,123 @@ def test_calling_a_handler_on_the_class_binds_arguments() -> None:
 def test_binding_arguments_that_the_handler_does_not_take_fails_at_once() -> None:
     with pytest.raises(TypeError, match=r"Shapes.add\(amount: .*too many"):
         Shapes.add(1, 2, 3)  # pyright: ignore
-    with pytest.raises(TypeError, match="no value for a parameter before 'times'"):
-        Shapes.add(times=2)  # pyright: ignore
+    with pytest.raises(TypeError, match=r"Shapes.add\(amount: .*'more'"):
+        Shapes.add(more=2)  # pyright: ignore
+    with pytest.raises(TypeError, match=r"Shapes.add\(amount: .*multiple values for.*'amount'"):
+        Shapes.add(1, amount=2)  # pyright: ignore
+
+
+def test_arguments_are_bound_by_name_as_well() -> None:
+    assert UNTYPED.add(amount=3) == UNTYPED.add(3)
+    assert UNTYPED.add(times=2, amount=3) == UNTYPED.add(3, 2)
+    assert UNTYPED.keep(whatever=1) == UNTYPED.keep(1)
+    later = as_invocation(UNTYPED.add(times=2))
+    assert (later.args, dict(later.kwargs)) == ((), {"times": 2})
+    assert dict(later.by_name) == {"times": 2}
+
+
+def test_what_the_browser_sends_fills_the_first_parameter_that_is_free() -> None:
+    later = as_invocation(UNTYPED.add(times=2))
+    assert (later.free, later.takes_more) == ("amount", True)
+    assert later.fill(3) == UNTYPED.add(3, 2)
+    later.check(sent=1)
+    with pytest.raises(TypeError, match="missing a required argument: 'amount'; bind it"):
+        later.check()
+    assert as_invocation(UNTYPED.add).fill(3).fill(2) == later.fill(3)
+    assert as_invocation(UNTYPED.take([], ratio=1)).free == "mode"
+    slow = UNTYPED.add(times=2).debounce(0.5).fill(1)
+    assert slow.debounced == 0.5
+    with pytest.raises(TypeError, match="Shapes.add.* is free to take nothing more"):
+        later.fill(3).fill(3)
+
+
+def test_what_a_handler_triggers_has_its_arguments_by_position_and_defaults_in_between() -> None:
+    [skipping] = as_follow_ups(UNTYPED.take([], maybe=3))
+    assert isinstance(skipping, Invocation)
+    assert (skipping.args, dict(skipping.kwargs)) == (([], "slow", 3, 0.5), {})
+    [whole] = as_follow_ups(UNTYPED.take(ratio=1, points=[Point(1)], mode="fast", maybe=None))
+    assert isinstance(whole, Invocation)
+    assert whole.args == ([Point(1)], "fast", None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        (lambda: UNTYPED.add("x"), "Shapes.add: amount: expected int, got 'x'"),
+        (lambda: UNTYPED.add(1, times=True), "Shapes.add: times: expected int, got True"),
+        (lambda: UNTYPED.add(1.0), "expected int, got 1.0"),
+        (lambda: UNTYPED.move({"x": 1}), "Shapes.move: to: expected .*Point, got {'x': 1}"),
+        (lambda: UNTYPED.move(Point("1")), "Shapes.move: to: expected int, got '1' at to.x"),  # pyright: ignore
+        (lambda: UNTYPED.paint("red"), "Shapes.paint: color: expected .*Color.*, got 'red'"),
+        (lambda: UNTYPED.paint(Color.RED, "2026-05-01"), "paint: on: expected .*date"),
+        (lambda: UNTYPED.take(5), "Shapes.take: points: expected .*Point.*, got 5"),
+        (lambda: UNTYPED.take([], "medium"), "take: mode: expected .*'fast'.*, got 'medium'"),
+        (lambda: UNTYPED.choose([1]), r"choose: chosen: expected set\[int\], got \[1\]"),
+        (lambda: UNTYPED.keep(object()), "Shapes.keep: whatever: expected a JSON value, got <obj"),
+        (lambda: UNTYPED.keep((1,)), "expected a JSON value, got .1,."),
+        (lambda: UNTYPED.set_count("5"), "Shapes.count takes int, got '5'"),
+        (
+            lambda: UNTYPED.add(UNTYPED.count),
+            "Shapes.add: amount is bound to .*only the browser can",
+        ),
+        (
+            lambda: UNTYPED.set_count(UNTYPED.count),
+            "set_count: .* is bound to .*in a handler bind a",
+        ),
+        (lambda: UNTYPED.keep([UNTYPED.count]), "whatever: expected a JSON value, got <StateVar"),
+    ],
+)
+def test_a_bound_argument_of_another_type_fails_in_the_handler_that_returns_it(
+    bound: Any, message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        as_follow_ups(bound())
+
+
+def test_bound_values_are_copied() -> None:
+    numbers, points, table = {1}, [Point(1)], {"a": [1]}
+    chosen, taken, kept = as_follow_ups(
+        [UNTYPED.choose(numbers, table), UNTYPED.take(points), UNTYPED.keep(table)]
+    )
+    numbers.add(2)
+    points[0].x = 2
+    points.append(Point(3))
+    table["a"].append(2)
+    assert isinstance(chosen, Invocation)
+    assert isinstance(taken, Invocation)
+    assert isinstance(kept, Invocation)
+    assert chosen.args == ({1}, {"a": [1]})
+    assert taken.args == ([Point(1)],)
+    assert kept.args == ({"a": [1]},)
+    tree = make_tree()  # and what a state owns becomes a list of the handler's own
+    [kept] = as_follow_ups(UNTYPED.keep(tree.state(Shapes).numbers))
+    assert isinstance(kept, Invocation)
+    assert [type(one) for one in kept.args] == [list]
 
 
 def test_what_a_handler_returns_is_read_as_events_to_queue() -> None:
     add, climb = as_invocation(Shapes.add(1)), as_invocation(Shapes.climb(2))  # pyright: ignore
-    assert as_invocations(None) == ()
-    assert as_invocations(add) == (add,)
-    assert as_invocations([add, climb]) == (add, climb)
-    for wrong in (3, "add", [3], Shapes, lambda: None):
+    assert as_follow_ups(None) == ()
+    assert as_follow_ups(add) == (add,)
+    assert as_follow_ups([add, climb]) == (add, climb)
+    shown = redirect("/")
+    nested = [add, [shown, (climb, []), [[add]]], shown]
+    assert as_follow_ups(nested) == (add, shown, climb, add, shown)
+    for wrong in (3, "add", [3], [[3]], [None], Shapes, lambda: None, Shapes.count):
+        with pytest.raises(TypeError, match="may return and yield handlers.*effects.*lists.*got"):
+            as_follow_ups(wrong)
         with pytest.raises(TypeError, match="expected a handler such as MyState.toggle"):
-            as_invocations(wrong)
+            as_invocation(wrong)
     with pytest.raises(TypeError, match="Shapes.add.*missing a required argument: 'amount'; bind"):
-        as_invocations(Shapes.add)
+        as_follow_ups(Shapes.add)
 
 
 def test_a_handler_named_through_self_is_refused_with_advice() -> None:
     shapes = make_tree().state(Shapes)
     with pytest.raises(TypeError, match="named through its class"):
-        as_invocations(shapes.add)
+        as_follow_ups(shapes.add)
     with pytest.raises(TypeError, match="named through its class"):
-        as_invocations(shapes.climb)
+        as_follow_ups(shapes.climb)
 
 
 def test_background_tasks_may_not_be_called_directly() -> None:

@@ -683,3 +683,17 @@ def test_a_page_has_a_hidden_mark_and_room_for_toasts() -> None:
     assert "hidden" in areas["as-mark"].attributes
     assert areas["as-toasts"].attributes["role"] == "alert"
     assert areas["as-toasts"].children == []
+
+
+def test_an_argument_bound_by_name_leaves_the_first_parameter_to_the_value(handlers: Any) -> None:
+    field = rendered(ui.number_input(on_change=handlers.pick(value="x")))
+    assert field.json("data-as-on")["change"] == {
+        "name": f"{handlers.get_full_name()}.pick",
+        "args": [["local", "event"], ["lit", "x"]],
+    }
+    clicked = rendered(ui.button("x", on_click=handlers.pick(value="x", row=1)))
+    assert clicked.json("data-as-on")["click"]["args"] == [["lit", 1], ["lit", "x"]]
+    with pytest.raises(TypeError, match=r"on_click= of <button>: .*argument: 'row'; bind it"):
+        ui.button("x", on_click=handlers.pick(value="x"))
+    with pytest.raises(TypeError, match=r"on_click= of <button>"):
+        ui.button("x", on_click=handlers.pick(1, value=object()))

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import attrs
 
 from actorstate.state.convert import Plain
-from actorstate.state.handlers import Invocation
+from actorstate.state.effects import Effect
+from actorstate.state.handlers import FollowUp, Invocation
 from actorstate.state.patch import Operation
+from actorstate.state.router import Router
 from actorstate.state.turn import Commit
 
 # ---- to a token actor ----------------------------------------------------------------------
+
+
+@final
+@attrs.frozen
+class Origin:
+    """Who began what is being done. A handler that another one triggered has the same."""
+
+    instance: str | None = None
+    """The page load, where one did; its effects are for it."""
+    seq: int | None = None
+    """The number of its event that is acknowledged with this; None where nobody waits."""
+
+    def without_event(self) -> Origin:
+        """Give the origin of what follows, which acknowledges nothing."""
+        return Origin(self.instance)
+
+
+NOBODY: Final = Origin()
+"""The origin of what the program does on its own."""
 
 
 @final
@@ -29,6 +50,11 @@ class Event:
     instance: str | None = None
     """The page load that sent it."""
 
+    @property
+    def origin(self) -> Origin:
+        """Who sent it, and waits for it."""
+        return Origin(self.instance, self.seq)
+
 
 @final
 @attrs.frozen
@@ -36,6 +62,16 @@ class Call:
     """A request from inside to run a handler: what another handler returned or yielded."""
 
     invocation: Invocation
+    origin: Origin = NOBODY
+
+
+@final
+@attrs.frozen
+class EffectRequest:
+    """A request from a background task, outside its blocks, for an effect."""
+
+    effect: Effect
+    origin: Origin
 
 
 @final
@@ -45,6 +81,8 @@ class TurnRequest:
 
     holder: str
     """Who asks, for logs."""
+    origin: Origin = NOBODY
+    """For whom."""
 
 
 @final
@@ -54,8 +92,10 @@ class TurnEnd:
 
     commit: Commit | None = None
     """What was changed; None for nothing, and for a turn that was rolled back."""
-    invocations: tuple[Invocation, ...] = ()
-    """The handlers to queue after it."""
+    follow_ups: tuple[FollowUp, ...] = ()
+    """The handlers to queue after it, and the effects to ask for."""
+    origin: Origin = NOBODY
+    """For whom these are."""
     goes_on: bool = False
     """Whether the holder keeps the turn: a ``yield`` inside the block."""
 
@@ -123,7 +163,7 @@ class Failure:
     """Path to the culprit in the frame."""
 
 
-Notice = Welcome | Patch | Ack | Failure
+Notice = Welcome | Patch | Ack | Failure | Effect
 
 
 class Connection(Protocol):
@@ -132,6 +172,11 @@ class Connection(Protocol):
     @property
     def instance(self) -> str:
         """The page load behind it."""
+        ...
+
+    @property
+    def router(self) -> Router:
+        """Where that page load is."""
         ...
 
     def send(self, notice: Notice) -> None:

@@ -11,10 +11,11 @@ import attrs
 import trio
 
 from actorstate.actors.generators import finish
-from actorstate.actors.messages import Call
+from actorstate.actors.messages import Call, EffectRequest, Origin
 from actorstate.actors.runtime import Mailbox, Scope, TrioActor
-from actorstate.actors.turns import TokenDoor
-from actorstate.state.handlers import Handler, as_invocations
+from actorstate.actors.turns import TokenDoor, running_for
+from actorstate.state.effects import Effect
+from actorstate.state.handlers import Handler, as_follow_ups
 from actorstate.state.state import State
 from actorstate.state.tree import token_label
 
@@ -52,7 +53,8 @@ class TaskActor(TrioActor):
         handler: the handler to run.
         state: the state that it is a method of.
         door: how the task's blocks get their turns.
-        mailbox: where the handlers that it triggers are queued.
+        mailbox: where the handlers that it triggers are queued, and the effects it asks for.
+        origin: for whom these are.
         on_ended: called when it has ended, in whatever way.
     """
 
@@ -65,6 +67,7 @@ class TaskActor(TrioActor):
         state: State,
         door: TokenDoor,
         mailbox: Mailbox,
+        origin: Origin,
         on_ended: Callable[[BackgroundTask], None],
     ) -> None:
         super().__init__(scope)
@@ -73,6 +76,7 @@ class TaskActor(TrioActor):
         self._state: Final = state
         self._door: Final = door
         self._events: Final = mailbox
+        self._origin: Final = origin
         self._tell_ended: Final = on_ended
 
     def __str__(self) -> str:
@@ -80,6 +84,7 @@ class TaskActor(TrioActor):
 
     async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
+        running_for.set(self._origin)
         try:
             with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
                 await self._run()
@@ -97,14 +102,16 @@ class TaskActor(TrioActor):
             await self._trigger(returned)
 
     async def _trigger(self, value: object) -> None:
-        """Queue handlers: inside a block with what it has done so far, outside at once."""
-        invocations = as_invocations(value)
+        """Let follow what shall: inside a block with what it has done so far, outside at once."""
+        follow_ups = as_follow_ups(value)
         block = self._door.current_block()
         if block is not None:
-            await block.checkpoint(invocations)
+            await block.checkpoint(follow_ups)
             return
-        for invocation in invocations:
-            await self._events.post_when_room(Call(invocation))
+        for one in follow_ups:
+            is_effect = isinstance(one, Effect)
+            message = EffectRequest(one, self._origin) if is_effect else Call(one, self._origin)
+            await self._events.post_when_room(message)
 
     def on_ended(self, left: Sequence[Any]) -> None:  # noqa: ARG002 - a task is sent nothing
         """Tell that the task is no longer running."""

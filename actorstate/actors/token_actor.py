@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
@@ -23,8 +24,11 @@ from actorstate.actors.messages import (
     Call,
     Connection,
     Detach,
+    EffectRequest,
     Event,
     Failure,
+    Notice,
+    Origin,
     Patch,
     TurnRequest,
     Welcome,
@@ -33,7 +37,9 @@ from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor
 from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
-from actorstate.state.handlers import Handler, Invocation, as_invocations
+from actorstate.state.effects import Effect
+from actorstate.state.handlers import FollowUp, Handler, Invocation, as_follow_ups
+from actorstate.state.router import Router
 from actorstate.state.state import State
 from actorstate.state.tree import Schema, StateTree, token_label
 from actorstate.state.turn import Commit, Turn, hold, release
@@ -41,9 +47,10 @@ from actorstate.stores.base import Store
 
 logger: Final = logging.getLogger("actorstate.actors")
 
-# How many page loads of a tab that are gone are remembered by the number of their last event, in
-# case they come back and send it again.
-_REMEMBERED_INSTANCES: Final = 8
+# How many page loads of a tab that are gone are remembered, in case they come back: send their
+# last event again, or want the effects that they missed.
+_REMEMBERED_PAGE_LOADS: Final = 8
+_KEPT_EFFECTS: Final = 100
 
 
 @final
@@ -56,6 +63,19 @@ class Services:
     background_tasks: set[BackgroundTask]
     """The live set; a task actor that ends takes itself out."""
     mailbox_capacity: int
+
+
+@final
+@attrs.define(eq=False)
+class PageLoad:
+    """What is known of one load of the page, connected or not."""
+
+    router: Router | None = None
+    """Where it is; None for one that never was connected."""
+    done: int = 0
+    """The number of its last event that is done."""
+    missed: deque[Effect] = attrs.field(factory=deque[Effect])
+    """The effects for it that came while it was not connected."""
 
 
 @final
@@ -79,7 +99,7 @@ class TokenActor(TrioActor):
         self._door: Final = TokenDoor(self.actor_ref, token)
         self._tree: Final = StateTree(services.schema, token, self._door)
         self._connections: Final[list[Connection]] = []
-        self._done: Final[dict[str, int]] = {}
+        self._page_loads: Final[dict[str, PageLoad]] = {}
 
     def __str__(self) -> str:
         return f"token actor of {token_label(self._token)}"
@@ -103,80 +123,91 @@ class TokenActor(TrioActor):
             case Event():
                 return self._on_event(message)
             case Call():
-                return self._run(message.invocation.handler, message.invocation.args, None)
+                invocation = message.invocation
+                return self._run(invocation.handler, invocation.args, message.origin)
             case TurnRequest():
                 return self._lend_turn(message)
+            case EffectRequest():
+                self._ask_for(message.effect, message.origin)
             case Attach():
-                return self._attach(message.connection)
+                self._attach(message.connection)
             case Detach():
-                return self._detach(message.connection)
+                self._detach(message.connection)
             case _:
                 return super().on_receive(message)
+        return None
 
     # ---- events ----------------------------------------------------------------------------
 
     async def _on_event(self, event: Event) -> None:
-        if self._is_done(event):
-            return self._acknowledge(event)
+        origin = event.origin
+        if self._is_done(origin):
+            return self._acknowledge(origin)
         try:
             handler = self._services.schema.handler(event.name)
             arguments = handler.structure(event.args)
         except UnknownHandlerError as error:
-            return self._reject(event, "unknown_handler", str(error), "$.name")
+            return self._reject(origin, "unknown_handler", str(error), "$.name")
         except BadArgumentsError as error:
-            return self._reject(event, "bad_arguments", str(error), error.where)
-        return await self._run(handler, arguments, event)
+            return self._reject(origin, "bad_arguments", str(error), error.where)
+        return await self._run(handler, arguments, origin)
 
-    async def _run(self, handler: Handler, arguments: tuple[Any, ...], event: Event | None) -> None:
+    async def _run(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
         """Run a handler to its end; or start it, if it is a background task."""
         try:
             state = self._tree.state(handler.owner)
         except LookupError as error:
-            return self._report(handler, event, error)
+            return self._report(handler, origin, error)
+        self._look_at(origin)
         if handler.is_background:
-            self._start_task(handler, state, arguments)
-            return self._acknowledge(event)
+            self._start_task(handler, state, arguments, origin)
+            return self._acknowledge(origin)
         turn = self._tree.open_turn(handler.label)
         hold(turn)
         try:
-            result = handler.function(state, *arguments)
+            if handler.in_thread:
+                result = await _call_in_thread(handler.function, state, *arguments)
+            else:
+                result = handler.function(state, *arguments)
             if result is not None:
-                result = await self._finish(result, turn)
-            await self._conclude(turn, turn.commit(), as_invocations(result), event)
+                result = await self._finish(result, turn, origin)
+            await self._conclude(turn, turn.commit(), as_follow_ups(result), origin)
         except* PASSING:
             raise
         except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
             turn.roll_back()
-            self._report(handler, event, unwrap(errors))
+            self._report(handler, origin, unwrap(errors))
         finally:
             turn.roll_back()  # if this actor is being stopped; without effect once it has ended
             release(turn)
 
-    def _report(self, handler: Handler, event: Event | None, error: BaseException) -> None:
+    def _report(self, handler: Handler, origin: Origin, error: BaseException) -> None:
         """Log what a handler raised; its sender learns that there was something, no more."""
         label = token_label(self._token)
         logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
-        self._reject(event, "handler_failed", f"{handler.full_name} failed")
+        self._reject(origin, "handler_failed", f"{handler.full_name} failed")
 
-    async def _finish(self, result: Any, turn: Turn) -> object:
+    async def _finish(self, result: Any, turn: Turn, origin: Origin) -> object:
         """Bring what calling a handler gave to its end; every ``yield`` is a checkpoint."""
         if inspect.iscoroutine(result):
             return await result
-        at_yield = functools.partial(self._checkpoint, turn)
+        at_yield = functools.partial(self._checkpoint, turn, origin.without_event())
         if inspect.isgenerator(result):
             return await finish_plain(result, at_yield)
         if inspect.isasyncgen(result):
             return await finish(result, at_yield)
         return result
 
-    async def _checkpoint(self, turn: Turn, value: object) -> None:
-        invocations = as_invocations(value)
+    async def _checkpoint(self, turn: Turn, origin: Origin, value: object) -> None:
+        follow_ups = as_follow_ups(value)
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         with trio.CancelScope(shield=True):
-            await self._conclude(turn, turn.checkpoint(), invocations, None)
+            await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
 
-    def _start_task(self, handler: Handler, state: State, arguments: tuple[Any, ...]) -> None:
+    def _start_task(
+        self, handler: Handler, state: State, arguments: tuple[Any, ...], origin: Origin
+    ) -> None:
         task = BackgroundTask(self._token, str(handler), arguments)
         self._services.background_tasks.add(task)
         TaskActor.start(
@@ -186,6 +217,7 @@ class TokenActor(TrioActor):
             state=state,
             door=self._door,
             mailbox=self.mailbox,
+            origin=origin.without_event(),
             on_ended=self._services.background_tasks.discard,
         )
 
@@ -193,6 +225,7 @@ class TokenActor(TrioActor):
 
     async def _lend_turn(self, request: TurnRequest) -> None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
+        self._look_at(request.origin)
         turn = self._tree.open_turn(request.holder)
         grant: TurnGrant | None = TurnGrant(turn)
         try:
@@ -213,7 +246,8 @@ class TokenActor(TrioActor):
         renewed = TurnGrant(grant.turn) if ending.end.goes_on else None
         try:
             if not grant.turn.has_ended:
-                await self._conclude(grant.turn, ending.end.commit, ending.end.invocations, None)
+                end = ending.end
+                await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
         except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
             grant.turn.roll_back()
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
@@ -235,65 +269,116 @@ class TokenActor(TrioActor):
         self,
         turn: Turn,
         commit: Commit | None,
-        invocations: tuple[Invocation, ...],
-        event: Event | None,
+        follow_ups: tuple[FollowUp, ...],
+        origin: Origin,
     ) -> None:
         """Store a commit; then, and not before, let others know: mailbox and connections."""
         if commit is not None:
             await self._services.store.commit(self._token, commit)
         turn.stored(commit)
-        for invocation in invocations:
-            self.mailbox.post_always(Call(invocation))
         if commit is None:
-            self._acknowledge(event)
-            return
-        self._mark_done(event)
+            self._acknowledge(origin)
+        else:
+            self._mark_done(origin)
+            self._show(commit)
+        for one in follow_ups:
+            if isinstance(one, Invocation):
+                self.mailbox.post_always(Call(one, origin.without_event()))
+            else:
+                self._ask_for(one, origin)
+
+    def _show(self, commit: Commit) -> None:
         for connection in self._connections:
-            ack = self._done[connection.instance]
+            ack = self._page_loads[connection.instance].done
             connection.send(Patch(commit.version, ack, commit.operations))
+
+    def _ask_for(self, effect: Effect, origin: Origin) -> None:
+        """Send an effect to the page load that it is for, or keep it until that is back.
+
+        One that is for nobody in particular, or for a page load that is forgotten, goes to all
+        that are here.
+        """
+        # Of two connections of one page load the older is dead, and does not know it yet.
+        here = {connection.instance: connection for connection in self._connections}
+        page_load = self._page_loads.get(origin.instance or "")
+        if page_load is None or page_load.router is None:
+            for connection in here.values():
+                connection.send(effect)
+        elif origin.instance in here:
+            here[origin.instance].send(effect)
+        else:
+            self._keep(effect, page_load.missed)
+
+    def _keep(self, effect: Effect, missed: deque[Effect]) -> None:
+        if len(missed) == _KEPT_EFFECTS:
+            label, dropped = token_label(self._token), missed.popleft()
+            logger.warning(
+                "a page load of token %s is away and misses %d effects; %s was dropped",
+                label, _KEPT_EFFECTS, dropped.name,
+            )  # fmt: skip
+        missed.append(effect)
 
     # ---- connections -----------------------------------------------------------------------
 
     def _attach(self, connection: Connection) -> None:
         self._connections.append(connection)
-        ack = self._done.pop(connection.instance, 0)
-        self._done[connection.instance] = ack  # in again, and so the last
-        self._forget_old_instances()
-        connection.send(Welcome(self._token, self._tree.version, ack, self._tree.public()))
+        page_load = self._page_loads.pop(connection.instance, None) or PageLoad()
+        self._page_loads[connection.instance] = page_load  # in again, and so the last
+        self._forget_old_page_loads()
+        page_load.router = self._tree.router = connection.router
+        version, public = self._tree.version, self._tree.public()
+        connection.send(Welcome(self._token, version, page_load.done, public))
+        while page_load.missed:
+            connection.send(page_load.missed.popleft())
 
     def _detach(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.remove(connection)
 
-    def _forget_old_instances(self) -> None:
-        """Keep the event numbers of those that are here, and of the last that were."""
+    def _forget_old_page_loads(self) -> None:
+        """Keep what is known of those that are here, and of the last that were."""
         here = {connection.instance for connection in self._connections}
-        gone = [instance for instance in self._done if instance not in here]
-        for instance in gone[: max(0, len(gone) - _REMEMBERED_INSTANCES)]:
-            del self._done[instance]
+        gone = [instance for instance in self._page_loads if instance not in here]
+        for instance in gone[: max(0, len(gone) - _REMEMBERED_PAGE_LOADS)]:
+            del self._page_loads[instance]
 
-    def _send(self, instance: str | None, notice: Failure | Ack) -> None:
+    def _look_at(self, origin: Origin) -> None:
+        """Let who holds the next turn see where the page load is that it is for."""
+        page_load = self._page_loads.get(origin.instance or "")
+        if page_load is not None and page_load.router is not None:
+            self._tree.router = page_load.router
+
+    def _send(self, origin: Origin, notice: Notice) -> None:
         for connection in self._connections:
-            if connection.instance == instance:
+            if connection.instance == origin.instance:
                 connection.send(notice)
 
-    def _reject(
-        self, event: Event | None, code: str, message: str, where: str | None = None
-    ) -> None:
+    def _reject(self, origin: Origin, code: str, message: str, where: str | None = None) -> None:
         """Tell the page that sent an event what is wrong with it. That settles the event."""
-        if event is not None:
-            self._send(event.instance, Failure(code, message, event.seq, where))
-            self._acknowledge(event)
+        if origin.seq is not None:
+            self._send(origin, Failure(code, message, origin.seq, where))
+            self._acknowledge(origin)
 
-    def _acknowledge(self, event: Event | None) -> None:
+    def _acknowledge(self, origin: Origin) -> None:
         """Tell the page that sent an event that it is done, where no patch says so."""
-        self._mark_done(event)
-        if event is not None and event.seq is not None:
-            self._send(event.instance, Ack(self._done[event.instance or ""]))
+        self._mark_done(origin)
+        if origin.seq is not None:
+            self._send(origin, Ack(self._page_loads[origin.instance or ""].done))
 
-    def _is_done(self, event: Event) -> bool:
-        return event.seq is not None and event.seq <= self._done.get(event.instance or "", 0)
+    def _is_done(self, origin: Origin) -> bool:
+        page_load = self._page_loads.get(origin.instance or "")
+        return origin.seq is not None and page_load is not None and origin.seq <= page_load.done
 
-    def _mark_done(self, event: Event | None) -> None:
-        if event is not None and event.seq is not None and not self._is_done(event):
-            self._done[event.instance or ""] = event.seq
+    def _mark_done(self, origin: Origin) -> None:
+        if origin.seq is not None and not self._is_done(origin):
+            self._page_loads.setdefault(origin.instance or "", PageLoad()).done = origin.seq
+
+
+async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:
+    """Call a handler that blocks. A cancellation waits for its end, as the turn does.
+
+    The thread has a copy of the context, and so holds the turn as the caller does.
+    """
+    result = await trio.to_thread.run_sync(function, *args)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    return result

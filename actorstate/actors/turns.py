@@ -24,17 +24,21 @@ would not know which of its changes it may still undo.
 from __future__ import annotations
 
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, Final, final
 
 import attrs
 import trio
 
-from actorstate.actors.messages import TurnEnd, TurnRequest
+from actorstate.actors.messages import NOBODY, Origin, TurnEnd, TurnRequest
 from actorstate.actors.runtime import TrioActorRef, TrioFuture
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
-from actorstate.state.handlers import Invocation
+from actorstate.state.handlers import FollowUp
 from actorstate.state.tree import AnyState
 from actorstate.state.turn import Turn, held_turns, hold, release
+
+running_for: Final[ContextVar[Origin]] = ContextVar("actorstate.origin", default=NOBODY)
+"""For whom the running background task runs; for nobody in particular, elsewhere."""
 
 
 @final
@@ -90,7 +94,7 @@ class TurnBlock:
             ActorDeadError: the actor stopped before it came to the request.
         """
         self._refuse_nesting()
-        request = TurnRequest(holder=trio.lowlevel.current_task().name)
+        request = TurnRequest(trio.lowlevel.current_task().name, running_for.get())
         reply: TrioFuture[TurnGrant] = self._ref.ask(request, block=False)
         try:
             self._grant = await reply
@@ -112,8 +116,8 @@ class TurnBlock:
                 )
                 raise ImmutableStateError(message)
 
-    async def checkpoint(self, invocations: tuple[Invocation, ...]) -> None:
-        """Commit what is done so far, queue the handlers, and keep the turn.
+    async def checkpoint(self, follow_ups: tuple[FollowUp, ...]) -> None:
+        """Commit what is done so far, let follow what shall, and keep the turn.
 
         Raises:
             ActorDeadError: the actor has stopped; what was not committed is undone.
@@ -121,8 +125,9 @@ class TurnBlock:
         """
         _refuse_ended(self.grant.turn)
         commit = self.grant.turn.checkpoint()
+        end = TurnEnd(commit, follow_ups, running_for.get(), goes_on=True)
         with trio.CancelScope(shield=True):
-            self._grant = await self._send(TurnEnd(commit, invocations, goes_on=True))
+            self._grant = await self._send(end)
 
     async def leave(self, error: BaseException | None) -> None:
         """End the turn: commit it, or undo it if there is an error.

@@ -19,15 +19,15 @@ class Router:
     Outside a browser, as in a library, everything but the token is empty.
     """
 
-    token: str
-    """The tab; see `State.get_token`."""
+    token: str = attrs.field(repr=False)
+    """The tab; a secret, see `State.get_token`."""
     path: str = ""
-    """The path of the page, as in ``/orders``."""
+    """The path of the page, as in ``/orders``; percent-encoded, as the browser has it."""
     query: Mapping[str, str] = _NOTHING
-    """The parameters of its query; of one that is given twice, the last."""
-    headers: Mapping[str, str] = _NOTHING
-    """The headers of the WebSocket handshake, by lower-case name."""
+    """The parameters of its query, decoded; of one that is given twice, the last."""
+    headers: Mapping[str, str] = attrs.field(default=_NOTHING, repr=False)
+    """The headers of the WebSocket handshake, by lower-case name. Cookies are secrets."""
     client_address: str = ""
-    """The address that the connection came from."""
+    """The address of the socket's other end; behind a proxy, the proxy's."""
     session: str = ""
     """The name of the connection, as its welcome gave it."""

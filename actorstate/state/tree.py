@@ -113,7 +113,8 @@ class StateTree:
             if self.schema.states.get(cls.get_full_name()) is not cls:
                 message = f"{cls.__name__} is not a state under {self.schema.root.__name__}"
                 raise LookupError(message)
-            state = self._states[cls] = cls.create_for(self)
+            # Threads of handlers come here too; whoever is second takes what the first has made.
+            state = self._states.setdefault(cls, cls.create_for(self))
         return state  # pyright: ignore[reportReturnType] - keyed by its own class
 
     @property

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import FunctionType, MappingProxyType
 from typing import Final, TypeAlias, cast, final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from actorstate.state.expressions import (
     EVENT_VALUE,
@@ -175,8 +175,8 @@ def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str,
         is_asked = isinstance(value, FunctionType)
         invocation = as_invocation(_ask(value, has_value=has_value) if is_asked else value)
         if has_value and invocation.takes_more and not is_asked:
-            invocation = evolve(invocation, args=(*invocation.args, EVENT_VALUE))
-        for argument in invocation.args:
+            invocation = invocation.fill(EVENT_VALUE)
+        for argument in invocation.by_name.values():
             as_expression(argument)
         invocation.check()
     except TypeError as error:

@@ -7,9 +7,9 @@ expression in a data attribute, for ``web/client.js`` to fill in when the state 
 ``data-as-text``       an expression; the element's whole content is its text
 ``data-as-attrs``      ``{attribute: expression}``
 ``data-as-style``      ``{CSS property: expression}``
-``data-as-on``         ``{DOM event: {"name": handler, "args": [expression, ...]}}``; the local
-                       ``event`` is what the event has to say then; ``debounce`` and ``throttle``
-                       beside them, in milliseconds, if asked for
+``data-as-on``         ``{DOM event: {"name": handler, "args": [expression, ...]}}``, or by
+                       parameter name; the local ``event`` is what the event has to say then;
+                       ``debounce`` and ``throttle`` beside them, in milliseconds, if asked for
 ``data-as-reset``      on a form that goes back to its first values when it was submitted
 ``data-as-cond``       on a ``<template>`` with two ``<template>`` in it: an expression; a copy
                        of the first or the second stands after it
@@ -176,10 +176,11 @@ def _all_json(expressions: Mapping[str, Expression]) -> dict[str, object]:
 
 
 def _event_json(invocation: Invocation) -> dict[str, object]:
+    by_name = _all_json({n: as_expression(one) for n, one in invocation.by_name.items()})
     pace = {"debounce": invocation.debounced, "throttle": invocation.throttled}
     return {
         "name": invocation.name,
-        "args": [as_expression(argument).to_json() for argument in invocation.args],
+        "args": by_name if invocation.kwargs else list(by_name.values()),
         **{name: round(1000 * seconds) for name, seconds in pace.items() if seconds is not None},
     }
 

@@ -996,14 +996,22 @@
   function trigger(handler, node, domEvent) {
     const { name, args } = handler;
     const { type, target } = domEvent;
-    const sendsValue = args.some((argument) => dependenciesOf(argument).locals.has("event"));
+    const isValue = (argument) => dependenciesOf(argument).locals.has("event");
+    const sendsValue = Object.values(args).some(isValue);
     const locals = new Map([["event", sendsValue ? sentValue(domEvent) : null]]);
-    const values = args.map((argument) => valueOrNone(argument, new Scope(scopeOf(node), locals)));
+    const values = argumentValues(args, new Scope(scopeOf(node), locals));
     sendInTime(handler, node, domEvent, () => {
       const seq = sendEvent(name, values);
       if (type === "submit") noteSubmit(seq, target);
       else if (sendsValue && isEdit(domEvent)) edits.set(target, { seq, isUnsent: false });
     });
+  }
+
+  // Arguments are a list, or an object by parameter name.
+  function argumentValues(args, scope) {
+    if (isList(args)) return args.map((argument) => valueOrNone(argument, scope));
+    const named = Object.entries(args).map(([name, one]) => [name, valueOrNone(one, scope)]);
+    return Object.fromEntries(named);
   }
 
   function listen() {

@@ -20,7 +20,17 @@ from actorstate.actors.directory import Directory
 from actorstate.actors.messages import Attach, Detach, Failure, Notice
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
-from actorstate.web.protocol import EventFrame, FrameError, Hello, decode, encode, to_event
+from actorstate.state.router import Router
+from actorstate.web.protocol import (
+    EventFrame,
+    FrameError,
+    Handshake,
+    Hello,
+    decode,
+    encode,
+    to_event,
+    to_router,
+)
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -51,21 +61,32 @@ class SocketConnection:
     Args:
         socket: the accepted socket.
         directory: where the token actors are.
+        handshake: what came with its request.
     """
 
-    def __init__(self, socket: WebSocketConnection, directory: Directory) -> None:
+    def __init__(
+        self, socket: WebSocketConnection, directory: Directory, handshake: Handshake
+    ) -> None:
         self._socket: Final = socket
         self._directory: Final = directory
+        self._handshake: Final = handshake
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final[deque[Notice]] = deque()
         self._bell: Bell | None = None
         self._instance = ""
+        self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
 
     @property
     def instance(self) -> str:
         """The page load behind it."""
         return self._instance
+
+    @property
+    def router(self) -> Router:
+        """Where that page load is."""
+        assert self._router is not None, "there was no hello yet"
+        return self._router
 
     def send(self, notice: Notice) -> None:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
@@ -112,7 +133,9 @@ class SocketConnection:
             if hello is None:
                 return POLICY_VIOLATION
             self._instance = hello.instance
-            mailbox = self._directory.ref(await self._choose_token(hello)).mailbox
+            token = await self._choose_token(hello)
+            self._router = to_router(hello, token, self._handshake, self._session)
+            mailbox = self._directory.ref(token).mailbox
             await mailbox.post_when_room(Attach(self))
             try:
                 await self._read_events(mailbox)

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, cast, final
+from urllib.parse import parse_qsl
 
 import attrs
 import msgspec
@@ -13,6 +17,8 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Welcome
 from actorstate.state.convert import UNFIT, error_details, make_converter
+from actorstate.state.effects import Effect
+from actorstate.state.router import Router
 
 SUBPROTOCOL: Final = "actorstate.v1"
 """What a client has to propose in its WebSocket handshake."""
@@ -21,6 +27,11 @@ SOCKET_PATH: Final = "/_actorstate/ws"
 
 _MOST_SEQ: Final = 2**53 - 1  # the greatest integer that every JSON implementation keeps exact
 _LONGEST_INSTANCE: Final = 64
+_LONGEST_PATH: Final = 16 * 1024  # no page with a longer one was served from here
+
+# Path and query as the browser has them in ``location``; of these characters it escapes what is
+# not part of the syntax.
+_PATH: Final = re.compile(r"/[^\s\x00-\x1f\x7f#]*")
 
 
 class FrameError(ValueError):
@@ -127,11 +138,49 @@ def _check_bounds(frame: Hello | EventFrame) -> None:
     if isinstance(frame, Hello) and not 0 < len(frame.instance) <= _LONGEST_INSTANCE:
         message = f"expected 1 to {_LONGEST_INSTANCE} characters"
         raise FrameError(message, "$.instance")
+    if isinstance(frame, Hello):
+        _check_path(frame.path)
+
+
+def _check_path(path: str) -> None:
+    if len(path) > _LONGEST_PATH:
+        message = f"expected at most {_LONGEST_PATH} characters, got {len(path)}"
+        raise FrameError(message, "$.path")
+    if _PATH.fullmatch(path) is None:
+        message = f"expected a path and query such as '/orders?page=2', got {path!r}"
+        raise FrameError(message, "$.path")
 
 
 def to_event(frame: EventFrame, instance: str) -> Event:
     """Give the message for the token actor."""
     return Event(frame.name, frame.args, frame.seq, instance)
+
+
+@final
+@attrs.frozen
+class Handshake:
+    """What a connection knows of the browser before its first frame."""
+
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    client_address: str
+
+
+def to_router(hello: Hello, token: str, handshake: Handshake, session: str) -> Router:
+    """Give what handlers see of a page load.
+
+    What is no UTF-8 in the query is replaced, as browsers show it: anybody may link to such a
+    page, and it shall work.
+    """
+    path, _, query = hello.path.partition("?")
+    return Router(
+        token,
+        path,
+        MappingProxyType(dict(parse_qsl(query, keep_blank_values=True))),
+        handshake.headers,
+        handshake.client_address,
+        session,
+    )
 
 
 def encode(notice: Notice, session: str) -> str:
@@ -154,6 +203,8 @@ def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
             optional = {"seq": seq, "where": where}
             given = {key: value for key, value in optional.items() if value is not None}
             return {"t": "error", "code": code, "message": message, **given}
+        case Effect(name, args):
+            return {"t": "effect", "name": name, "args": dict(args)}
         case Welcome(token, version, ack, state):
             return {
                 "t": "welcome",

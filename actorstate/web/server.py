@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, cast, final
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from actorstate.actors.directory import Directory
 from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
 from actorstate.web.http import Upgrade, header, serve_requests
-from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL
+from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -82,7 +83,8 @@ async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade
         socket = await _shake_hands(nursery, stream, upgrade)
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
-                await SocketConnection(socket, site.directory).run()
+                handshake = Handshake(_headers(upgrade.request), _address_of(stream))
+                await SocketConnection(socket, site.directory, handshake).run()
             else:
                 with trio.move_on_after(_HANDSHAKE_TIMEOUT):
                     await socket.aclose(WRONG_PROTOCOL, f"this server speaks {SUBPROTOCOL}")
@@ -121,6 +123,23 @@ def _refusal_of(request: h11.Request) -> tuple[int, bytes] | None:
     if origin and _netloc(origin) != header(request, b"host").lower():
         return 403, b"pages of other sites may not open this socket\n"
     return None
+
+
+def _headers(request: h11.Request) -> Mapping[str, str]:
+    """Give the headers by name. One that stands there twice is one list (RFC 9110, section 5.2)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in request.headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        separator = "; " if name == "cookie" else ", "
+        headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
+    return MappingProxyType(headers)
+
+
+def _address_of(stream: trio.SocketStream) -> str:
+    try:
+        return stream.socket.getpeername()[0]
+    except OSError:  # it is gone already
+        return ""
 
 
 def _netloc(origin: bytes) -> bytes:
