@@ -191,6 +191,13 @@ meeting = vstack(
 )
 
 
+bare = form(
+    input(name="a", aria_label="A"),
+    number_input(name="b", aria_label="B", required=True),
+    on_submit=Desk.save,
+)
+
+
 class Log(State):
     lines: list[str] = []
     typed: str = ""
@@ -250,6 +257,7 @@ app.add_page(everything, "/everything")
 app.add_page(titled, "/titled")
 app.add_page(cleared, "/cleared")
 app.add_page(meeting, "/meeting")
+app.add_page(bare, "/bare")
 app.add_page(listening, "/listening")
 app.add_page(pacing, "/pacing")
 """
@@ -393,6 +401,18 @@ def test_enter_in_a_field_submits_its_form(visitor: Visitor, lab: Server):
 
     saved = settled(page, "desk")["saved"]
     assert (saved["second"], saved["way"]) == ("b", "saved")  # by its first button that submits
+
+
+def test_enter_submits_a_form_without_a_button_too(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url + "/bare")
+    page.get_by_label("A").fill("x")
+    page.get_by_label("A").press("Enter")  # but b is required
+    page.get_by_label("B").fill("2")
+
+    page.get_by_label("B").press("Enter")
+
+    desk = settled(page, "desk")
+    assert (desk["saved"], desk["saves"]) == ({"a": "x", "b": "2"}, 1)
 
 
 @pytest.fixture

@@ -1039,6 +1039,7 @@
       const isSettled = key === "Enter" && field instanceof HTMLInputElement;
       if (isSettled) sendPostponed(({ target }) => target === field);
     });
+    document.addEventListener("keydown", submitAtEnter);
     document.addEventListener("submit", submit);
     // The event comes before what it tells of.
     document.addEventListener("reset", ({ target }) => setTimeout(() => showForm(target)));
@@ -1105,6 +1106,26 @@
     const goesNowhere = !form.hasAttribute("action") && form.getAttribute("method") !== "dialog";
     if (isSubmitHandled(form) || goesNowhere) domEvent.preventDefault();
     dispatch(domEvent);
+  }
+
+  const TYPED_TYPES = new Set([
+    "date", "datetime-local", "email", "month", "number", "password", "search", "tel", "text",
+    "time", "url", "week",
+  ]);
+
+  const isTypedInto = (field) => field instanceof HTMLInputElement && TYPED_TYPES.has(field.type);
+
+  // A browser submits at Enter only a form with a button for it, or without another field to type
+  // in. Who writes on_submit means every form.
+  function submitAtEnter(domEvent) {
+    const { key, target, isComposing, defaultPrevented } = domEvent;
+    if (key !== "Enter" || isComposing || defaultPrevented || !isTypedInto(target)) return;
+    if (target.form === null || !isSubmitHandled(target.form)) return;
+    const fields = [...elementsOf(target.form)];
+    const hasButton = fields.some(({ type }) => type === "submit" || type === "image");
+    if (hasButton || fields.filter(isTypedInto).length < 2) return;
+    domEvent.preventDefault();
+    HTMLFormElement.prototype.requestSubmit.call(target.form);
   }
 
   function noteSubmit(seq, form) {
