@@ -1,21 +1,31 @@
-"""What the browser tests stand on: a server process, a cuttable line to it, and how to wait."""
+"""What the browser tests stand on: servers, a cuttable line, a watched page, how to wait."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, final
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 ROOT: Final = Path(__file__).parent.parent
 DEMO: Final = ROOT / "examples" / "demo.py"
@@ -25,7 +35,26 @@ _PAUSE_MS: Final = 20
 
 _ADDRESS: Final = re.compile(r"http://127\.0\.0\.1:[0-9]+")
 
+CHROMIUM_OPTIONS: Final = [
+    "--no-sandbox",  # root, as in a container, may not use it
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
 T = TypeVar("T")
+
+
+@contextmanager
+def started_chromium() -> Generator[Browser]:
+    """Start a browser, for one module: Playwright's loop would run on under the next."""
+    expect.set_options(timeout=PATIENCE * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS
+        )
+        yield browser
+        browser.close()
 
 
 def eventually(page: Page, condition: Callable[[], T], patience: float = PATIENCE) -> T:
@@ -223,3 +252,102 @@ def record_touched(page: Page) -> Callable[[], list[str]]:
         }"""
     )
     return lambda: page.evaluate("() => window.touched")
+
+
+@final
+class Visitor:
+    """Opens pages, and hears what the browser complains of."""
+
+    def __init__(self, chromium: Browser) -> None:
+        self._chromium: Final = chromium
+        self._contexts: Final[list[BrowserContext]] = []
+        self.complaints: Final[list[str]] = []
+
+    def open(
+        self,
+        url: str,
+        *,
+        beside: Page | None = None,
+        prepare: Callable[[Page], object] | None = None,
+    ) -> Page:
+        """Open a tab, in the window of another or in a browser profile of its own.
+
+        Args:
+            url: what to open.
+            beside: a tab in the window where it is opened.
+            prepare: called with the tab before anything is loaded.
+        """
+        page = (beside.context if beside is not None else self._new_context()).new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        if prepare is not None:
+            prepare(page)
+        page.goto(url)
+        eventually(page, lambda: is_connected(page))
+        return page
+
+    def open_twin(self, page: Page, url: str) -> Page:
+        """Open a tab, in a browser profile of its own, that shows the state of another."""
+        remember = f"sessionStorage.setItem('actorstate.token', {json.dumps(token_of(page))})"
+        return self.open(url, prepare=lambda twin: twin.add_init_script(remember))
+
+    def expect_complaints(self, *words: str) -> None:
+        """Take the complaints so far as expected, if each has one of the words in it."""
+        for complaint in self.complaints:
+            assert any(word in complaint for word in words), complaint
+        self.complaints.clear()
+
+    def leave(self) -> None:
+        for context in self._contexts:
+            context.close()
+        assert self.complaints == []
+
+    def _new_context(self) -> BrowserContext:
+        self._contexts.append(self._chromium.new_context())
+        return self._contexts[-1]
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+
+def assert_content(server: Server, but_for: str = "nothing") -> None:
+    """Check that a server ended well and had nothing to complain of but one thing."""
+    assert server.stop() == 0
+    grave = [line for line in server.log.splitlines() if "ERROR" in line or "WARNING" in line]
+    assert [line for line in grave if but_for not in line] == []
+    assert grave or "Traceback" not in server.log
+
+
+def is_connected(page: Page) -> bool:
+    return page.evaluate("() => actorstate.connected")
+
+
+def state_of(page: Page) -> dict[str, dict[str, Any]]:
+    return page.evaluate("() => actorstate.state")
+
+
+def version_of(page: Page) -> int:
+    return page.evaluate("() => actorstate.version")
+
+
+def pending(page: Page) -> int:
+    """Count the events that the server has not acknowledged."""
+    return page.evaluate("() => actorstate.pending")
+
+
+def token_of(page: Page) -> str:
+    return page.evaluate("() => sessionStorage.getItem('actorstate.token')")
+
+
+def mark(page: Page) -> Locator:
+    return page.get_by_role("status")
+
+
+def toasts(page: Page) -> Locator:
+    return page.get_by_role("alert").locator("div")
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()

@@ -6,92 +6,33 @@ Content-Security-Policy) fails the test, unless the test has taken the complaint
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, final
+from typing import Any, Final
 
 import pytest
-from browser import DEMO, PATIENCE, Line, Server, eventually, record, record_touched
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Locator,
-    Page,
-    expect,
-    sync_playwright,
+from browser import (
+    DEMO,
+    Line,
+    Server,
+    Visitor,
+    assert_content,
+    eventually,
+    mark,
+    pending,
+    press,
+    record,
+    record_touched,
+    state_of,
+    toasts,
+    token_of,
+    version_of,
 )
+from playwright.sync_api import Locator, Page, expect
 
 from actorstate.state.expressions import shown_text
-
-CHROMIUM_OPTIONS: Final = [
-    "--no-sandbox",  # root, as in a container, may not use it
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-# One module, not the session: Playwright's loop would run on under the tests that come after.
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS
-        )
-        yield browser
-        browser.close()
-
-
-@final
-class Visitor:
-    """Opens pages, and hears what the browser complains of."""
-
-    def __init__(self, chromium: Browser) -> None:
-        self._chromium: Final = chromium
-        self._contexts: Final[list[BrowserContext]] = []
-        self.complaints: Final[list[str]] = []
-
-    def open(self, url: str, *, beside: Page | None = None) -> Page:
-        """Open a tab, in the window of another or in a browser profile of its own."""
-        page = (beside.context if beside is not None else self._new_context()).new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
-        page.goto(url)
-        eventually(page, lambda: is_connected(page))
-        return page
-
-    def expect_complaints(self, *words: str) -> None:
-        """Take the complaints so far as expected, if each has one of the words in it."""
-        for complaint in self.complaints:
-            assert any(word in complaint for word in words), complaint
-        self.complaints.clear()
-
-    def leave(self) -> None:
-        for context in self._contexts:
-            context.close()
-        assert self.complaints == []
-
-    def _new_context(self) -> BrowserContext:
-        self._contexts.append(self._chromium.new_context())
-        return self._contexts[-1]
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-
-@pytest.fixture
-def visitor(chromium: Browser) -> Iterator[Visitor]:
-    visitor = Visitor(chromium)
-    yield visitor
-    visitor.leave()
 
 
 @pytest.fixture(scope="module")
@@ -110,43 +51,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert_content(server, but_for="Lab.fail failed")
 
 
-def assert_content(server: Server, but_for: str = "nothing") -> None:
-    """Check that a server ended well and had nothing to complain of but one thing."""
-    assert server.stop() == 0
-    grave = [line for line in server.log.splitlines() if "ERROR" in line or "WARNING" in line]
-    assert [line for line in grave if but_for not in line] == []
-    assert grave or "Traceback" not in server.log
-
-
-def is_connected(page: Page) -> bool:
-    return page.evaluate("() => actorstate.connected")
-
-
-def state_of(page: Page) -> dict[str, dict[str, Any]]:
-    return page.evaluate("() => actorstate.state")
-
-
-def version_of(page: Page) -> int:
-    return page.evaluate("() => actorstate.version")
-
-
-def pending(page: Page) -> int:
-    """Count the events that the server has not acknowledged."""
-    return page.evaluate("() => actorstate.pending")
-
-
-def token_of(page: Page) -> str:
-    return page.evaluate("() => sessionStorage.getItem('actorstate.token')")
-
-
-def mark(page: Page) -> Locator:
-    return page.get_by_role("status")
-
-
-def toasts(page: Page) -> Locator:
-    return page.get_by_role("alert").locator("div")
-
-
 # ---- The demos ----------------------------------------------------------------------------------
 
 
@@ -156,10 +60,6 @@ def counter(page: Page) -> Locator:
 
 def limit(page: Page) -> Locator:
     return page.get_by_label("Limit")
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def counts(texts: list[str]) -> list[int]:
@@ -687,7 +587,7 @@ app.add_page(markup, "/markup", title={HOSTILE!r})
 def shown(value: object) -> str:
     """Give the text of a value by the rule of `actorstate.state.expressions`."""
     if isinstance(value, list):
-        return json.dumps(value, separators=(",", ":"))
+        return str(value)
     assert value is None or isinstance(value, bool | int | float | str)
     return shown_text(value)
 
@@ -762,19 +662,19 @@ def test_fields_of_every_kind_send_what_they_hold_and_show_what_is(visitor: Visi
     page = visitor.open(lab.url + "/fields")
     flag, typed, chosen = (page.get_by_label(label) for label in ("Flag", "Typed", "Count"))
     everything = page.locator("#all")
-    expect(everything).to_have_text("false||0")
+    expect(everything).to_have_text("False||0")
 
     flag.check()
     typed.fill("two\nlines")
     chosen.select_option("3")
-    expect(everything).to_have_text("true|two\nlines|3")
+    expect(everything).to_have_text("True|two\nlines|3")
 
     page.reload()
     expect(flag).to_be_checked()
     expect(typed).to_have_value("two\nlines")
     expect(chosen).to_have_value("3")
     flag.uncheck()
-    expect(everything).to_contain_text("false|")
+    expect(everything).to_contain_text("False|")
 
 
 @pytest.fixture

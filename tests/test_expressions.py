@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 import operator
+import pickle
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
@@ -17,6 +21,8 @@ from actorstate.state.expressions import (
     as_expression,
     cond_expression,
     literal,
+    locals_of,
+    new_local,
     shown_text,
     text_expression,
 )
@@ -57,6 +63,21 @@ COMPARISON = {
     ">": (operator.gt, "<"),
     ">=": (operator.ge, "<="),
 }
+
+
+EXPRESSIONS: st.SearchStrategy[Expression] = st.recursive(
+    st.sampled_from([COUNTER, RUNNING, OTHER]) | JSON_VALUES.map(literal),
+    lambda inner: (
+        st.builds(lambda name, a, b: BINARY[name](a, b), st.sampled_from([*BINARY]), inner, inner)
+        | st.builds(operator.invert, inner)
+        | st.builds(cond_expression, inner, inner, inner)
+    ),
+    max_leaves=10,
+)
+
+
+def pickled(expression: Expression) -> Any:
+    return pickle.loads(pickle.dumps(expression))  # noqa: S301 - our own
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -182,12 +203,13 @@ def test_truth_is_refused_with_what_to_write_instead(decide: Callable[[Any], obj
 @pytest.mark.parametrize(
     ("act", "advice"),
     [
-        (lambda: list(COUNTER), "a var that a handler keeps"),
-        (lambda: 5 in COUNTER, "a var that a handler keeps"),
-        (lambda: len(COUNTER), "a var that a handler keeps"),
-        (lambda: f"Count: {COUNTER}", '"Count: " + x'),
+        (lambda: list(COUNTER), "foreach(x, lambda item: text(item))"),
+        (lambda: ", ".join(iter(COUNTER)), "x.join(', ')"),
+        (lambda: 5 in COUNTER, "x.contains(item)"),
+        (lambda: len(COUNTER), "x.length()"),
+        (lambda: f"Count: {COUNTER:>10}", "a spec such as .2f"),
     ],
-    ids=["loop", "contains", "len", "f-string"],
+    ids=["loop", "join", "contains", "len", "format"],
 )
 def test_what_the_browser_cannot_be_asked_is_refused(
     act: Callable[[], object], advice: str
@@ -207,7 +229,7 @@ def test_an_expression_is_a_key_by_identity() -> None:
 
 def test_an_expression_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        COUNTER.var_name = "other"  # type: ignore[misc]  # that it is refused is tested
+        COUNTER._var = "other"  # type: ignore[misc]  # that it is refused is tested
 
 
 def test_the_representation_is_the_json_form() -> None:
@@ -218,22 +240,165 @@ def test_an_expression_stays_itself_where_one_is_wanted() -> None:
     assert as_expression(COUNTER) is COUNTER
 
 
+# ---- Parts and methods ----
+
+
+@pytest.mark.parametrize(
+    ("expression", "form"),
+    [
+        (COUNTER[0], ["get", COUNTER_JSON, ["lit", 0]]),
+        (COUNTER[RUNNING], ["get", COUNTER_JSON, RUNNING_JSON]),
+        (COUNTER["length"], ["get", COUNTER_JSON, ["lit", "length"]]),
+        (COUNTER.name, ["get", COUNTER_JSON, ["lit", "name"]]),
+        (COUNTER[1:], ["slice", COUNTER_JSON, ["lit", 1], ["lit", None], ["lit", None]]),
+        (COUNTER[:RUNNING:-1], ["slice", COUNTER_JSON, ["lit", None], RUNNING_JSON, ["lit", -1]]),
+        (COUNTER.length(), ["length", COUNTER_JSON]),
+        (COUNTER.contains(5), ["contains", COUNTER_JSON, FIVE_JSON]),
+        (COUNTER.to_string(), ["text", COUNTER_JSON]),
+        (COUNTER.split(), ["split", COUNTER_JSON, ["lit", None]]),
+        (COUNTER.join(RUNNING), ["join", COUNTER_JSON, RUNNING_JSON]),
+    ],
+    ids=repr,
+)
+def test_parts_and_methods_are_forms_of_their_own(expression: Expression, form: Any) -> None:
+    assert expression.to_json() == form
+
+
+@pytest.mark.parametrize("expression", [COUNTER, literal([1]), COUNTER + 1, new_local()], ids=type)
+def test_no_private_name_is_a_field(expression: Any) -> None:
+    for name in ("_repr_html_", "__call__", "__len_hint__", "_x"):
+        assert not hasattr(expression, name)
+        with pytest.raises(AttributeError, match=name):
+            getattr(expression, name)
+    assert not callable(expression)
+    assert inspect.unwrap(expression) is expression
+
+
+@pytest.mark.parametrize("field", ["name", "value", "form", "operands", "state", "var"])
+def test_what_an_expression_is_made_of_hides_no_field(field: str) -> None:
+    for expression in (COUNTER, literal({}), COUNTER[0], new_local()):
+        wanted = ["get", expression.to_json(), ["lit", field]]
+        assert getattr(expression, field).to_json() == wanted
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, pickled], ids=lambda one: one.__name__
+)
+def test_an_expression_can_be_copied_and_pickled(duplicate: Callable[[Any], Any]) -> None:
+    expression = cond_expression(RUNNING, COUNTER.name, literal([1]))
+
+    assert duplicate(expression).to_json() == expression.to_json()
+
+
+# ---- f-strings ----
+
+
+def test_an_f_string_holds_expressions() -> None:
+    expression = literal(f"Count: {COUNTER + 1} of {OTHER!s}!")
+
+    assert expression.to_json() == [
+        "text",
+        ["lit", "Count: "],
+        ["+", COUNTER_JSON, ["lit", 1]],
+        ["lit", " of "],
+        OTHER.to_json(),
+        ["lit", "!"],
+    ]
+
+
+@given(st.text(), st.text())
+def test_the_text_around_an_expression_stays_what_it_is(before: str, after: str) -> None:
+    form = as_expression(f"{before}{COUNTER}{after}").to_json()
+
+    around = [["lit", one] for one in (before, after)]
+    assert form == ["text", *[one for one in (around[0], COUNTER_JSON, around[1]) if one[-1]]]
+
+
+@given(st.text())
+def test_a_text_without_expressions_is_a_literal(text: str) -> None:
+    assert literal(text).to_json() == ["lit", text]
+
+
+@given(EXPRESSIONS)
+def test_an_f_string_holds_any_expression(expression: Expression) -> None:
+    assert as_expression(f"{expression}").to_json() == ["text", expression.to_json()]
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [str, "{}".format, lambda x: "%s" % x, lambda x: "".join([str(x)])],  # noqa: UP031
+)
+def test_all_ways_in_which_python_makes_text_hold_the_expression(
+    hold: Callable[[Any], str],
+) -> None:
+    assert as_expression(hold(COUNTER)).to_json() == ["text", COUNTER_JSON]
+
+
+def test_operators_and_choices_find_what_an_f_string_holds() -> None:
+    held, f_string = ["text", COUNTER_JSON], f"{COUNTER}"
+
+    assert (f"{COUNTER}" + OTHER).to_json() == ["+", held, OTHER.to_json()]
+    assert (as_expression(OTHER) == f_string).to_json() == ["==", OTHER.to_json(), held]
+    assert cond_expression(RUNNING, f"{COUNTER}", "x").to_json()[2] == held
+    assert OTHER[f"{COUNTER}"].to_json() == ["get", OTHER.to_json(), held]
+
+
+@pytest.mark.parametrize("spec", [".2f", ",.0f", ".1%", "d", "03d", ",", ",d", "08.3f", ".20f"])
+def test_a_format_spec_that_a_browser_computes_is_kept(spec: str) -> None:
+    expression = as_expression(f"{COUNTER:{spec}}")
+
+    assert expression.to_json() == ["text", ["format", COUNTER_JSON, ["lit", spec]]]
+
+
+@pytest.mark.parametrize(
+    "spec", [">10", "10", "s", "e", ".2", "x", "_", ".21f", "00d", "+d", "0,d"]
+)
+def test_any_other_format_spec_is_refused(spec: str) -> None:
+    message = refusal(lambda: f"{COUNTER:{spec}}")
+
+    assert repr(spec) in message
+    assert ".2f" in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [str.upper, str.title, lambda x: x[:60], lambda x: x[:-3], repr],
+    ids=["upper", "title", "cut", "cut end", "repr"],
+)
+def test_a_text_that_was_changed_after_it_was_given_an_expression_is_refused(
+    change: Callable[[str], str],
+) -> None:
+    assert "was changed" in refusal(lambda: literal(change(f"of a long name: {COUNTER}")))
+
+
+def test_lists_hold_no_f_strings_with_expressions() -> None:
+    assert "at [0]" in refusal(lambda: literal([f"{COUNTER}"]))
+
+
+def test_nobody_can_write_a_mark_of_his_own() -> None:
+    forged = re.sub("[0-9a-f]{32}", "0" * 32, f"{COUNTER}")
+
+    assert literal(forged).to_json() == ["lit", forged]
+
+
+# ---- Locals ----
+
+
+def test_each_local_is_another() -> None:
+    first, second = new_local(), new_local()
+
+    assert first.to_json() != second.to_json()
+    assert first.dependencies() == frozenset()
+    names = {str(one.to_json()[1]) for one in (first, second)}
+    assert locals_of(cond_expression(first, f"{second}", COUNTER)) == names
+    assert locals_of(literal(["local", "x"])) == frozenset()
+
+
 def subexpressions(form: list[Any]) -> Iterator[list[Any]]:
     yield form
     if form[0] not in {"lit", "var"}:
         for operand in form[1:]:
             yield from subexpressions(operand)
-
-
-EXPRESSIONS: st.SearchStrategy[Expression] = st.recursive(
-    st.sampled_from([COUNTER, RUNNING, OTHER]) | JSON_VALUES.map(literal),
-    lambda inner: (
-        st.builds(lambda name, a, b: BINARY[name](a, b), st.sampled_from([*BINARY]), inner, inner)
-        | st.builds(operator.invert, inner)
-        | st.builds(cond_expression, inner, inner, inner)
-    ),
-    max_leaves=10,
-)
 
 
 @given(EXPRESSIONS)
@@ -245,7 +410,18 @@ def test_the_dependencies_are_the_vars_of_the_json_form(expression: Expression) 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (True, "true"), (False, "false"), (5, "5"), (3.0, "3"), (0.5, "0.5"), ("a", "a")],
+    [
+        (None, ""),
+        (True, "True"),
+        (False, "False"),
+        (5, "5"),
+        (3.0, "3"),
+        (-0.0, "0"),
+        (0.5, "0.5"),
+        (1e-7, "1e-07"),
+        (1e16, "1e+16"),
+        ("a", "a"),
+    ],
 )
 def test_a_plain_value_is_shown_as_a_browser_would(value: Any, text: str) -> None:
     assert shown_text(value) == text

@@ -37,6 +37,8 @@ def handlers() -> Any:
 
         def pick(self, row: int, value: str) -> None: ...
 
+        def save(self, fields: dict[str, str]) -> None: ...
+
     return UiTestState
 
 
@@ -62,7 +64,7 @@ class Node:
 class Tree(HTMLParser):
     """Reads HTML that closes what it opens, and notices where it does not."""
 
-    VOID = frozenset({"meta", "link", "input", "br", "img", "!doctype"})
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img", "!doctype"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +172,7 @@ def test_an_expression_alone_is_bound_to_the_element_itself() -> None:
 def test_text_around_an_expression_is_joined_with_it() -> None:
     node = rendered(ui.heading(COUNTER, " / ", 10))
 
-    assert node.json("data-as-text") == ["text", COUNTER_JSON, ["lit", " / "], ["lit", 10]]
+    assert node.json("data-as-text") == ["show", COUNTER_JSON, ["lit", " / "], ["lit", 10]]
 
 
 def test_an_expression_beside_elements_gets_a_span_of_its_own() -> None:
@@ -241,12 +243,15 @@ def test_an_attribute_given_twice_is_refused() -> None:
     assert "class twice" in refusal(ValueError, lambda: ui.el("p", class_="a", class_name="b"))
 
 
-@pytest.mark.parametrize("name", ["onclick", "onmouseover", "on_submit", "on"])
+@pytest.mark.parametrize("name", ["onclick", "onmouseover", "on_mount", "on"])
 def test_other_event_attributes_are_refused_with_what_to_write(name: str) -> None:
     message = refusal(TypeError, lambda: ui.button(**{name: "alert(1)"}))
 
     assert name in message
-    assert "on_click=" in message
+    assert (
+        "on_blur=, on_change=, on_click=, on_focus=, on_key_down= or on_submit= with a handler"
+        in message
+    )
 
 
 def test_a_string_as_a_handler_is_refused() -> None:
@@ -293,6 +298,140 @@ def test_a_style_is_a_dict_of_properties() -> None:
     assert "color takes text" in refusal(TypeError, lambda: ui.text(style={"color": True}))
 
 
+# ---- Forms and fields ----
+
+
+def test_a_form_that_is_reset_says_so() -> None:
+    plain, reset = (
+        rendered(ui.form(ui.input(name="a"), reset_on_submit=one)) for one in (False, True)
+    )
+
+    assert plain.attributes == {}
+    assert reset.attributes == {"data-as-reset": None}
+    assert [field.attributes["name"] for field in reset.all("input")] == ["a"]
+
+
+def test_options_are_texts_pairs_or_elements() -> None:
+    chosen = rendered(
+        ui.select(["S", 2, ("l", "Large"), ui.el("option", "XL", value="x"), (NAME, COUNTER)])
+    )
+
+    assert [(one.attributes.get("value"), one.text) for one in chosen.all("option")] == [
+        ("S", "S"),
+        ("2", "2"),
+        ("l", "Large"),
+        ("x", "XL"),
+        (None, ""),
+    ]
+    last = chosen.all("option")[-1]
+    assert last.json("data-as-attrs") == {"value": NAME_JSON}
+    assert last.json("data-as-text") == COUNTER_JSON
+
+
+def test_options_may_come_and_go() -> None:
+    chosen = rendered(ui.select(ui.cond(RUNNING, ui.el("option", "a"), ui.el("option", "b"))))
+
+    assert chosen.all("template")[0].json("data-as-cond") == RUNNING_JSON
+
+
+@pytest.mark.parametrize("options", ["abc", 3, None, NAME, {"s": "Small"}])
+def test_options_that_are_no_list_are_refused(options: Any) -> None:
+    message = refusal(TypeError, lambda: ui.select(options))
+
+    assert "select takes a list of texts" in message
+    assert repr(options) in message
+
+
+@pytest.mark.parametrize("option", [("a",), ("a", "b", "c"), (None, "a"), (["a"], "b")])
+def test_an_option_that_is_no_pair_is_refused(option: Any) -> None:
+    assert repr(option) in refusal(TypeError, lambda: ui.select([option]))
+
+
+def test_what_has_no_attribute_in_html_is_set_by_the_client() -> None:
+    assert rendered(ui.select(["a", "b"], value="b")).json("data-as-attrs") == {
+        "value": ["lit", "b"]
+    }
+    assert rendered(ui.select(["a", "b"], multiple=True, value=["a", "b"])).json(
+        "data-as-attrs"
+    ) == {"value": ["lit", ["a", "b"]]}
+    assert rendered(ui.textarea(value="two\nlines")).json("data-as-attrs") == {
+        "value": ["lit", "two\nlines"]
+    }
+    assert rendered(ui.textarea(value=None)).attributes == {}
+
+
+def test_a_checkbox_with_words_is_in_its_label() -> None:
+    node = rendered(ui.checkbox("Done ", COUNTER, checked=RUNNING, name="done"))
+
+    assert node.tag == "label"
+    assert node.attributes == {"class": "as-choice"}
+    [box] = node.all("input")
+    assert (box.attributes["type"], box.attributes["name"]) == ("checkbox", "done")
+    assert box.json("data-as-attrs") == {"checked": RUNNING_JSON}
+    assert rendered(ui.checkbox(checked=True)).attributes == {"type": "checkbox", "checked": None}
+
+
+def test_a_radio_button_has_a_name_and_a_value() -> None:
+    untyped: Any = ui.radio
+    node = rendered(ui.radio("Small", name="size", value="s", checked=NAME == "s"))
+
+    [button] = node.all("input")
+    assert (node.tag, node.text) == ("label", "Small")
+    assert [button.attributes[name] for name in ("type", "name", "value")] == ["radio", "size", "s"]
+    assert button.json("data-as-attrs") == {"checked": ["==", NAME_JSON, ["lit", "s"]]}
+    assert "'name'" in refusal(TypeError, lambda: untyped(value="s"))
+
+
+@pytest.mark.parametrize("checked", ["false", 0, 1])
+def test_checked_is_yes_or_no(checked: object) -> None:
+    message = refusal(TypeError, lambda: ui.checkbox(checked=checked))
+
+    assert "checked= of checkbox takes a bool" in message
+
+
+@pytest.mark.parametrize("name", ["min", "max", "step", "value"])
+@pytest.mark.parametrize("value", ["1", True])
+def test_a_slider_takes_numbers(name: str, value: object) -> None:
+    message = refusal(TypeError, lambda: ui.slider(**{name: value}))
+
+    assert f"{name}= of slider takes a number" in message
+    assert rendered(ui.slider(max=COUNTER, step=0.5)).attributes["step"] == "0.5"
+
+
+# ---- Content ----
+
+
+def test_tables_and_lists_are_those_of_html() -> None:
+    page = ui.vstack(
+        ui.table(ui.thead(ui.tr(ui.th("a"))), ui.tbody(ui.tr(ui.td(1)))),
+        ui.ul(ui.li("b")),
+        ui.ol(ui.li("c")),
+        ui.divider(),
+        ui.pre(ui.code("d")),
+        ui.label("e", for_="f"),
+        ui.progress(value=1, max=2),
+    )
+
+    assert ui.render(page) == (
+        '<div class="as-vstack"><table><thead><tr><th>a</th></tr></thead>'
+        "<tbody><tr><td>1</td></tr></tbody></table><ul><li>b</li></ul><ol><li>c</li></ol><hr>"
+        '<pre><code>d</code></pre><label for="f">e</label>'
+        '<progress value="1" max="2"></progress></div>'
+    )
+
+
+def test_an_image_says_what_it_shows() -> None:
+    untyped: Any = ui.image
+
+    assert rendered(ui.image(src="/a.png", alt="A cat")).attributes == {
+        "src": "/a.png",
+        "alt": "A cat",
+    }
+    assert "alt" in rendered(ui.image(src="/a.png", alt="")).attributes
+    assert "alt= of image" in refusal(TypeError, lambda: untyped(src="/a.png", alt=None))
+    assert "'alt'" in refusal(TypeError, lambda: untyped(src="/a.png"))
+
+
 # ---- Children that are refused ----
 
 
@@ -336,7 +475,7 @@ def test_cond_with_an_element_keeps_both_branches_in_templates() -> None:
     assert isinstance(when_true, Node)
     assert isinstance(when_false, Node)
     assert [when_true.tag, when_false.tag] == ["template", "template"]
-    assert when_true.all("p")[0].json("data-as-text")[0] == "text"
+    assert when_true.all("p")[0].json("data-as-text")[0] == "show"
     assert when_false.children == ["off"]
 
 
@@ -376,21 +515,55 @@ def test_a_click_names_the_handler_and_its_bound_arguments(handlers: Any) -> Non
     prefix = handlers.get_full_name()
 
     assert events_of(ui.button("a", on_click=handlers.toggle)) == {
-        "click": {"name": f"{prefix}.toggle", "args": [], "with_value": False}
+        "click": {"name": f"{prefix}.toggle", "args": []}
     }
     assert events_of(ui.button("a", on_click=handlers.add(3))) == {
-        "click": {"name": f"{prefix}.add", "args": [3], "with_value": False}
+        "click": {"name": f"{prefix}.add", "args": [["lit", 3]]}
     }
 
 
 def test_a_change_sends_the_value_if_the_handler_takes_one_more(handlers: Any) -> None:
-    def with_value(handler: object) -> bool:
-        return events_of(ui.input(on_change=handler))["input"]["with_value"]
+    def sent(handler: object) -> list[object]:
+        return events_of(ui.input(on_change=handler))["input"]["args"]
 
-    assert with_value(handlers.set_limit)
-    assert with_value(handlers.pick(7))
-    assert not with_value(handlers.pick(7, "x"))
-    assert not with_value(handlers.toggle)
+    value = ["local", "event"]
+    assert sent(handlers.set_limit) == [value]
+    assert sent(handlers.pick(7)) == [["lit", 7], value]
+    assert sent(handlers.pick(7, "x")) == [["lit", 7], ["lit", "x"]]
+    assert sent(handlers.toggle) == []
+
+
+def test_arguments_may_be_expressions(handlers: Any) -> None:
+    def sent(handler: object) -> list[object]:
+        return events_of(ui.button("a", on_click=handler))["click"]["args"]
+
+    assert sent(handlers.add(COUNTER)) == [COUNTER_JSON]
+    assert sent(handlers.pick(COUNTER, f"{NAME}")) == [COUNTER_JSON, ["text", NAME_JSON]]
+
+
+def test_a_function_says_where_the_value_goes(handlers: Any) -> None:
+    def sent(handler: object) -> list[object]:
+        return events_of(ui.input(on_change=handler))["input"]["args"]
+
+    value = ["local", "event"]
+    assert sent(lambda value: handlers.pick(COUNTER, value)) == [COUNTER_JSON, value]
+    assert sent(lambda value: handlers.add(value + 1)) == [["+", value, ["lit", 1]]]
+    assert sent(lambda: handlers.add(3)) == [["lit", 3]]
+    click = events_of(ui.button("a", on_click=lambda: handlers.add(3)))["click"]
+    assert click["args"] == [["lit", 3]]
+
+
+def test_a_function_that_gives_no_handler_is_refused(handlers: Any) -> None:
+    assert "got None" in refusal(TypeError, lambda: ui.input(on_change=lambda value: None))
+    message = refusal(TypeError, lambda: ui.input(on_change=lambda row: handlers.pick(row)))  # noqa: PLW0108 - not as handlers.pick
+    assert "missing a required argument: 'value'" in message
+
+
+def test_the_value_of_an_event_is_known_to_its_handler_only(handlers: Any) -> None:
+    leaked: list[Any] = []
+    ui.input(on_change=lambda value: leaked.append(value) or handlers.add(value))
+
+    assert "where it is not known" in refusal(TypeError, lambda: ui.render(ui.text(leaked[0])))
 
 
 @pytest.mark.parametrize(
@@ -410,6 +583,66 @@ def test_text_is_sent_as_it_is_typed_and_all_else_when_it_is_settled(
     element: Callable[..., ui.Element], dom_event: str, handlers: Any
 ) -> None:
     assert list(events_of(element(on_change=handlers.set_limit))) == [dom_event]
+
+
+@pytest.mark.parametrize(
+    ("element", "keyword", "dom_event"),
+    [
+        (ui.input, "on_blur", "focusout"),
+        (ui.textarea, "on_focus", "focusin"),
+        (ui.vstack, "on_key_down", "keydown"),
+        (ui.form, "on_submit", "submit"),
+    ],
+)
+def test_an_event_sends_what_it_has_if_the_handler_takes_one_more(
+    element: Callable[..., ui.Element], keyword: str, dom_event: str, handlers: Any
+) -> None:
+    def sends_value(handler: object) -> bool:
+        return ["local", "event"] in events_of(element(**{keyword: handler}))[dom_event]["args"]
+
+    assert sends_value(handlers.pick(7))
+    assert not sends_value(handlers.toggle)
+
+
+def test_the_focus_of_what_is_no_field_has_nothing_to_send(handlers: Any) -> None:
+    blurred = ui.button("a", on_blur=handlers.toggle)
+    assert events_of(blurred)["focusout"]["args"] == []
+
+    message = refusal(TypeError, lambda: ui.vstack(on_blur=handlers.add))
+
+    assert "on_blur= of <div>" in message
+    assert "missing a required argument" in message
+
+
+def test_only_a_form_is_submitted(handlers: Any) -> None:
+    message = refusal(TypeError, lambda: ui.vstack(on_submit=handlers.save))
+
+    assert "<div> cannot have on_submit=" in message
+    assert "form(..., on_submit=MyState.save)" in message
+
+
+def test_the_pace_of_an_event_reaches_the_browser_in_milliseconds(handlers: Any) -> None:
+    debounced = events_of(ui.input(on_change=handlers.set_limit.debounce(0.3)))
+    both = events_of(ui.button("a", on_click=handlers.add(3).throttle(1.5).debounce(0.25)))
+
+    assert (debounced["input"]["debounce"], "throttle" in debounced["input"]) == (300, False)
+    assert (both["click"]["debounce"], both["click"]["throttle"]) == (250, 1500)
+
+
+@pytest.mark.parametrize("kind", ["range", "color"])
+def test_a_slider_is_followed_at_a_pace_and_else_sends_when_it_is_let_go(
+    kind: str, handlers: Any
+) -> None:
+    def events(handler: object) -> list[str]:
+        return list(events_of(ui.el("input", type=kind, on_change=handler)))
+
+    assert events(handlers.set_limit) == ["change"]
+    assert events(handlers.set_limit.throttle(0.1)) == ["input"]
+    assert events(handlers.set_limit.debounce(0.1)) == ["input"]
+
+
+def test_a_number_is_settled_before_it_is_sent_at_any_pace(handlers: Any) -> None:
+    assert list(events_of(ui.number_input(on_change=handlers.set_limit.debounce(1)))) == ["change"]
 
 
 def test_no_handler_is_no_event() -> None:
@@ -456,11 +689,10 @@ def test_an_argument_bound_by_name_leaves_the_first_parameter_to_the_value(handl
     field = rendered(ui.number_input(on_change=handlers.pick(value="x")))
     assert field.json("data-as-on")["change"] == {
         "name": f"{handlers.get_full_name()}.pick",
-        "args": {"value": "x"},
-        "with_value": "row",
+        "args": [["local", "event"], ["lit", "x"]],
     }
     clicked = rendered(ui.button("x", on_click=handlers.pick(value="x", row=1)))
-    assert clicked.json("data-as-on")["click"]["args"] == [1, "x"]
+    assert clicked.json("data-as-on")["click"]["args"] == [["lit", 1], ["lit", "x"]]
     with pytest.raises(TypeError, match=r"on_click= of <button>: .*argument: 'row'; bind it"):
         ui.button("x", on_click=handlers.pick(value="x"))
     with pytest.raises(TypeError, match=r"on_click= of <button>.*handler that returns the effect"):

@@ -2,21 +2,27 @@
 
 They are checked where the element is made, so that the traceback of a mistake ends in the line
 that has it. A name decides the way: ``style`` is set through the CSSOM, because the page's
-Content-Security-Policy allows no style attributes; ``on_click`` and ``on_change`` become
-events; everything else is an attribute, written out when its value is known and bound when it
-is an expression.
+Content-Security-Policy allows no style attributes; ``on_click`` and its kin become events;
+everything else is an attribute, written out when its value is known and bound when it is an
+expression.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Final, TypeAlias, cast, final
 
 from attrs import frozen
 
-from actorstate.state.expressions import Expression, as_expression, literal, shown_text
+from actorstate.state.expressions import (
+    EVENT_VALUE,
+    Expression,
+    as_expression,
+    read_text,
+    shown_text,
+)
 from actorstate.state.handlers import Invocation, as_invocation
 
 AttributeValue: TypeAlias = object
@@ -40,11 +46,35 @@ _URL_ATTRIBUTES: Final = frozenset({
 # Their False is a word, not the absence of the attribute.
 _WORDED_BOOLEANS: Final = frozenset({"contenteditable", "draggable", "spellcheck"})
 
+# Where HTML has no such attribute, but the browser has such a property: a fixed value, too, is
+# for the client to set.
+_PROPERTIES: Final = frozenset({("select", "value"), ("textarea", "value")})
+
+FIELD_TAGS: Final = frozenset({"input", "select", "textarea"})
+"""Tags of elements that have a value for an event to carry."""
+
+# The DOM event behind each keyword; that of on_change depends on the element. focusin and
+# focusout, because focus and blur do not bubble to the one listener that the client has.
+_DOM_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "on_blur": "focusout",
+        "on_change": "change",
+        "on_click": "click",
+        "on_focus": "focusin",
+        "on_key_down": "keydown",
+        "on_submit": "submit",
+    }
+)
+
 # A half-typed text is a text, so these send each keystroke. A half-typed number is another
 # number: on its way to 15 a limit would for a moment be 1, and a cleared field no number at
 # all. So everything else sends when the person has settled: Enter, leaving the field, a spin
 # button, a choice.
 _FREE_TEXT_TYPES: Final = frozenset({"email", "password", "search", "tel", "text", "url"})
+
+# What a person drags through values that are all whole. They are settled when it is let go; but
+# who asks for a pace (debounce or throttle) means to follow each move.
+_DRAGGED_TYPES: Final = frozenset({"color", "range"})
 
 
 @final
@@ -59,7 +89,7 @@ class Attributes:
     styles: Mapping[str, Expression]
     """CSS properties, fixed ones as literals."""
     events: Mapping[str, Invocation]
-    """Handlers by the DOM event that triggers them: ``click``, ``input`` or ``change``."""
+    """What is sent, by the DOM event that sends it, such as ``click`` or ``input``."""
 
 
 def check_tag(tag: str) -> str:
@@ -85,7 +115,7 @@ def read_attributes(tag: str, given: Mapping[str, AttributeValue]) -> Attributes
         given: keyword arguments. A trailing underscore is stripped (``for_``), other
             underscores become ``-``, and ``class_name`` is ``class``. Values are str, int,
             float, True (the attribute is there), False and None (it is not), or expressions.
-            ``style`` takes a dict, ``on_click`` and ``on_change`` a handler.
+            ``style`` takes a dict, ``on_click`` and its kin a handler.
 
     Raises:
         TypeError: a value of a type that its attribute does not take.
@@ -103,6 +133,8 @@ def read_attributes(tag: str, given: Mapping[str, AttributeValue]) -> Attributes
             styles = _read_styles(tag, value)
         elif isinstance(value, Expression):
             bound[name] = value
+        elif (tag, name) in _PROPERTIES and value is not None:
+            bound[name] = as_expression(value)
         elif (text := _fixed_text(tag, name, value)) is not None:
             fixed[name] = text
     return Attributes(
@@ -117,7 +149,7 @@ def _named(tag: str, given: Mapping[str, AttributeValue]) -> dict[str, Attribute
         if name in named:
             message = f"<{tag}> is given {name} twice, the second time as {keyword}="
             raise ValueError(message)
-        named[name] = value
+        named[name] = read_text(value) if isinstance(value, str) else value
     return named
 
 
@@ -133,33 +165,65 @@ def _attribute_name(tag: str, keyword: str) -> str:
 
 
 def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str, Invocation]:
-    """Give the handler by its DOM event. ``kind`` is the type of an input."""
+    """Give what is sent, by its DOM event. ``kind`` is the type of an input."""
     keyword = name.replace("-", "_")
-    if keyword not in {"on_click", "on_change"}:
-        message = (
-            f"<{tag}> cannot have {keyword}=: write on_click= or on_change= with a handler "
-            f"such as MyState.toggle"
-        )
-        raise TypeError(message)
+    _check_event(tag, keyword)
     if value is None:
         return {}
     try:
-        invocation = as_invocation(value)
-        literal(dict(invocation.by_name))
-        invocation.check(sent=int(name == "on-change" and invocation.takes_more))
-        return {_dom_event(tag, name, kind): invocation}
+        has_value = _has_value(tag, keyword)
+        is_asked = isinstance(value, FunctionType)
+        invocation = as_invocation(_ask(value, has_value=has_value) if is_asked else value)
+        if has_value and invocation.takes_more and not is_asked:
+            invocation = invocation.fill(EVENT_VALUE)
+        for argument in invocation.by_name.values():
+            as_expression(argument)
+        invocation.check()
     except TypeError as error:
         message = f"{keyword}= of <{tag}>: {error}"
         raise TypeError(message) from error
+    return {_dom_event(tag, keyword, kind, invocation): invocation}
 
 
-def _dom_event(tag: str, name: str, kind: object) -> str:
-    if name == "on-click":
-        return "click"
-    is_free_text = tag == "textarea" or (
-        tag == "input" and isinstance(kind, str) and kind.lower() in _FREE_TEXT_TYPES
-    )
-    return "input" if is_free_text else "change"
+def _check_event(tag: str, keyword: str) -> None:
+    if keyword not in _DOM_EVENTS:
+        *others, last = (f"{known}=" for known in sorted(_DOM_EVENTS))
+        message = (
+            f"<{tag}> cannot have {keyword}=: write {', '.join(others)} or {last} with a handler "
+            f"such as MyState.toggle"
+        )
+        raise TypeError(message)
+    if keyword == "on_submit" and tag != "form":
+        message = (
+            f"<{tag}> cannot have on_submit=: a form is what is submitted; write "
+            f"form(..., on_submit=MyState.save)"
+        )
+        raise TypeError(message)
+
+
+def _has_value(tag: str, keyword: str) -> bool:
+    """Tell whether the event has something to add to the handler's arguments."""
+    if keyword in {"on_blur", "on_focus"}:
+        return tag in FIELD_TAGS
+    return keyword != "on_click"
+
+
+def _dom_event(tag: str, keyword: str, kind: object, invocation: Invocation) -> str:
+    """Give the DOM event that an element's keyword waits for."""
+    if keyword != "on_change":
+        return _DOM_EVENTS[keyword]
+    if tag == "textarea":
+        return "input"
+    kind = kind.lower() if tag == "input" and isinstance(kind, str) else None
+    has_pace = invocation.debounced is not None or invocation.throttled is not None
+    is_followed = kind in _FREE_TEXT_TYPES or (kind in _DRAGGED_TYPES and has_pace)
+    return "input" if is_followed else "change"
+
+
+def _ask(function: FunctionType, *, has_value: bool) -> object:
+    """Let a function say what to run, given what stands for the value of the event."""
+    takes_value = has_value and function.__code__.co_argcount > 0
+    return function(EVENT_VALUE) if takes_value else function()
 
 
 def _read_styles(tag: str, value: object) -> Mapping[str, Expression]:
@@ -208,7 +272,7 @@ def _fixed_text(tag: str, name: str, value: object) -> str | None:
 
 def _boolean_text(name: str, *, value: bool) -> str | None:
     if name in _WORDED_BOOLEANS or name.startswith(("aria-", "data-")):
-        return shown_text(value)
+        return "true" if value else "false"
     return "" if value else None
 
 

@@ -9,11 +9,12 @@ Every function takes children first and attributes by keyword; `el` says which.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, TypeAlias, final, overload
 
 from attrs import frozen
 
-from actorstate.state.expressions import Expression, cond_expression
+from actorstate.state.expressions import Expression, Local, cond_expression, read_text
 from actorstate.ui.attributes import (
     Attributes,
     AttributeValue,
@@ -24,7 +25,7 @@ from actorstate.ui.attributes import (
 Text: TypeAlias = "str | int | float | Expression | None"
 """A child that is only text. None shows nothing."""
 
-Child: TypeAlias = "Text | Element | Conditional"
+Child: TypeAlias = "Text | Element | Conditional | Foreach | Fragment"
 """What an element may contain."""
 
 VOID_TAGS: Final = frozenset({
@@ -62,21 +63,61 @@ class Conditional:
     """In the page while it is false."""
 
 
+@final
+@frozen(eq=False)  # as Element
+class Foreach:
+    """A row for each item of a list, made in the browser. `foreach` makes it."""
+
+    items: Expression
+    """The list, or the dict."""
+    item: Local
+    """What stands for the item in the row: one of the list, or a pair of the dict."""
+    index: Local
+    """What stands for its position, from 0."""
+    key: Expression | None
+    """What a row is known by; None for its position, or in a dict for the item's key."""
+    row: Child
+    """What is shown for each item."""
+
+
+@final
+@frozen(eq=False)  # as Element
+class Fragment:
+    """Children without an element around them. `fragment` makes it."""
+
+    children: tuple[Child, ...]
+    """What it contains, in order."""
+
+
+Node = Element | Conditional | Foreach | Fragment
+"""A child that is more than text."""
+
+
 def el(tag: str, *children: Child, **attributes: AttributeValue) -> Element:
     """Make an element of any tag.
 
     Args:
         tag: the tag, as in ``"li"``.
         children: texts, numbers, expressions, elements; None is skipped. Text is always text,
-            never markup.
+            never markup; an f-string may hold expressions.
         attributes: HTML attributes. Underscores become ``-`` (``aria_label``), a trailing one
             is stripped (``for_``), ``class_name`` is ``class``. A value may be an expression:
             the attribute follows it. True, False and None switch an attribute on and off.
-            ``style`` takes a dict of CSS properties. ``on_click`` and ``on_change`` take a
-            handler, with arguments bound (``MyState.add(3)``) or not; ``on_change`` adds the
-            element's value as another argument if the handler takes one: text, or a bool for a
-            checkbox. It fires at each keystroke where text is typed, elsewhere when the value
-            is settled.
+            ``style`` takes a dict of CSS properties.
+
+            Events take a handler, with arguments bound (``MyState.add(3)``) or not, and at a
+            pace (``MyState.search.debounce(0.3)``) or not; arguments may be expressions, whose
+            values are sent. Some add another argument if the handler takes one; a function puts
+            it elsewhere, as in ``lambda value: MyState.rename(value, item.id)``:
+
+            - ``on_click`` adds nothing.
+            - ``on_change`` adds the element's value: text, a bool for a checkbox, a number for
+              a slider, a list of texts for a choice of several. It is sent at each keystroke
+              where text is typed, elsewhere when the value is settled.
+            - ``on_focus`` and ``on_blur``, when the focus comes into the element and when it
+              leaves, add the value if the element is a field.
+            - ``on_key_down`` adds the key: what it types, or its name, as in ``"Enter"``.
+            - ``on_submit``, of a form alone, adds its fields: see `form`.
 
     Raises:
         TypeError: a child or the value of an attribute is of a type that does not fit.
@@ -87,9 +128,7 @@ def el(tag: str, *children: Child, **attributes: AttributeValue) -> Element:
     if children and tag in VOID_TAGS:
         message = f"<{tag}> cannot have children, got {children[0]!r}"
         raise TypeError(message)
-    for child in children:
-        check_child(f"<{tag}>", child)
-    return Element(tag, read_attributes(tag, attributes), children)
+    return Element(tag, read_attributes(tag, attributes), read_children(f"<{tag}>", children))
 
 
 def hstack(*children: Child, **attributes: AttributeValue) -> Element:
@@ -126,27 +165,11 @@ def text(*children: Child, **attributes: AttributeValue) -> Element:
 
 
 def button(*children: Child, **attributes: AttributeValue) -> Element:
-    """Make a button. ``class_name="as-quiet"`` makes it recede. Arguments as in `el`."""
+    """Make a button. ``class_name="as-quiet"`` makes it recede. Arguments as in `el`.
+
+    ``type="submit"`` makes it the one that submits its form.
+    """
     return el("button", *children, **{"type": "button", **attributes})
-
-
-def input(**attributes: AttributeValue) -> Element:  # noqa: A001 - the word of HTML, as ui.input
-    """Make a field for text. Attributes as in `el`.
-
-    Bind its text with ``value=MyState.name``. ``on_change`` sends the text at each keystroke.
-    While what the person typed is on its way, patches leave the field alone.
-    """
-    return el("input", **{"type": "text", **attributes})
-
-
-def number_input(**attributes: AttributeValue) -> Element:
-    """Make a field for a number. Attributes as in `el`, such as ``min``, ``max`` and ``step``.
-
-    Bind its number with ``value=MyState.limit``. ``on_change`` sends text, such as ``"5"``,
-    once the number is settled: at Enter, at the spin buttons, or when the person leaves the
-    field. Until then, and while it is on its way, patches leave the field alone.
-    """
-    return el("input", **{"type": "number", **attributes})
 
 
 def link(*children: Child, href: str | Expression, **attributes: AttributeValue) -> Element:
@@ -195,13 +218,11 @@ def cond(condition: object, when_true: Child, when_false: Child = None) -> Expre
             f"write == and !=.)"
         )
         raise TypeError(message)
-    check_child("cond", when_true)
-    check_child("cond", when_false)
-    if isinstance(when_true, Element | Conditional) or isinstance(
-        when_false, Element | Conditional
-    ):
-        return Conditional(condition, when_true, when_false)
-    return cond_expression(condition, when_true, when_false)
+    chosen = read_child("cond", when_true)
+    other = read_child("cond", when_false)
+    if isinstance(chosen, Node) or isinstance(other, Node):
+        return Conditional(condition, chosen, other)
+    return cond_expression(condition, chosen, other)
 
 
 def _with_class(own: str, attributes: dict[str, AttributeValue]) -> dict[str, AttributeValue]:
@@ -212,13 +233,44 @@ def _with_class(own: str, attributes: dict[str, AttributeValue]) -> dict[str, At
     return attributes if given is not None else {**attributes, "class_name": own}
 
 
+def read_children(parent: str, children: tuple[Child, ...]) -> tuple[Child, ...]:
+    """Check children as `read_child` does, and put those of fragments where these stood.
+
+    Raises:
+        TypeError: as in `read_child`.
+    """
+    return tuple(_spread(read_child(parent, child) for child in children))
+
+
+def _spread(children: Iterator[Child]) -> Iterator[Child]:
+    for child in children:
+        if isinstance(child, Fragment):
+            yield from child.children
+        else:
+            yield child
+
+
+def read_child(parent: str, child: Child) -> Child:
+    """Check that something can be shown inside a parent, and find what an f-string holds.
+
+    Args:
+        parent: named in the error.
+        child: what is to be shown.
+
+    Raises:
+        TypeError: it is neither text, number, expression nor element.
+    """
+    check_child(parent, child)
+    return read_text(child) if isinstance(child, str) else child
+
+
 def check_child(parent: str, child: object) -> None:
     """Make sure that something can be shown inside a parent, which is named in the error.
 
     Raises:
         TypeError: it is neither text, number, expression nor element.
     """
-    if child is None or isinstance(child, str | int | float | Expression | Element | Conditional):
+    if child is None or isinstance(child, str | int | float | Expression | Node):
         return
     advice = ""
     if isinstance(child, list | tuple):
