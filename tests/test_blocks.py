@@ -12,6 +12,7 @@ import pytest
 
 from actorstate import ui
 from actorstate.state.expressions import Expression, StateVar, literal
+from actorstate.state.state import State
 
 ITEMS: Final = StateVar("state.demo", "items")
 COUNTER: Final = StateVar("state.demo", "counter")
@@ -214,6 +215,16 @@ def test_the_title_of_a_page_cannot_follow_a_var() -> None:
 
 def test_a_page_may_be_an_f_string() -> None:
     assert bound_page(f"n: {COUNTER}") == HELD
+
+
+def test_a_handler_that_means_the_class_where_it_means_itself_is_told() -> None:
+    class MarkTestState(State):
+        name: str = ""
+
+    var = vars(MarkTestState)["name"]
+    message = refusal(lambda: var.own(f"Dear {MarkTestState.name}"))
+
+    assert "in a handler write self.name" in message
 
 
 def bound_page(body: ui.Child) -> Any:

@@ -17,6 +17,8 @@ import msgspec
 from cattrs.errors import CattrsError
 from cattrs.preconf.json import make_converter as make_json_converter
 
+from actorstate.state.marks import is_marked
+
 Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
 """A value as JSON carries it."""
 
@@ -52,6 +54,12 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
 
 def _encodable_text(value: Any, _: Any) -> str:
     text: str = _exactly(str)(value, str)
+    if not text.isascii() and is_marked(text):
+        message = (
+            "expected text, got one that holds an expression, which pages alone can show; in a "
+            "handler write self.name for the value, not MyState.name"
+        )
+        raise ValueError(message)
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -34,12 +34,12 @@ from actorstate.state.handlers import Invocation
 from actorstate.ui.attributes import Attributes
 from actorstate.ui.elements import (
     VOID_TAGS,
-    Node,
     Child,
     Conditional,
     Element,
     Foreach,
     Fragment,
+    Node,
     read_child,
 )
 from actorstate.ui.scopes import check_scopes
