@@ -203,6 +203,8 @@ def test_an_f_string_may_stand_wherever_a_text_may() -> None:
         COUNTER_JSON,
     ]
     assert bound(ui.cond(COUNTER, ui.el("b"), said), "data-as-text") == HELD
+    assert bound(ui.cond(said, ui.el("b")), "data-as-cond") == HELD
+    assert bound(ui.match(said, ("n: 1", ui.el("b"))), "data-as-cond")[1] == HELD
     assert bound(ui.fragment(said), "data-as-text") == HELD
     assert bound(ui.foreach(ITEMS, lambda _: said), "data-as-text") == HELD
 

@@ -293,7 +293,7 @@ def batches(draw: st.DrawFn) -> list[Expression]:
     return [grow(draw, kind, 3) for kind in (*KINDS, *KINDS)]
 
 
-@settings(max_examples=settings.default.max_examples // 2)  # of 22 expressions each
+@settings(max_examples=settings().max_examples // 2)  # of 22 expressions each
 @given(batches(), STATES)
 def test_an_expression_gives_in_the_browser_what_it_gives_in_python(
     page: Page, batch: list[Expression], values: dict[str, Any]

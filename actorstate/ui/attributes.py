@@ -9,8 +9,9 @@ is an expression.
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import Final, TypeAlias, cast, final
 
@@ -51,6 +52,8 @@ _WORDED_BOOLEANS: Final = frozenset({"contenteditable", "draggable", "spellcheck
 # all. So everything else sends when the person has settled: Enter, leaving the field, a spin
 # button, a choice.
 _FREE_TEXT_TYPES: Final = frozenset({"email", "password", "search", "tel", "text", "url"})
+
+_PLACED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @final
@@ -165,8 +168,17 @@ def _read_handler(tag: str, name: str, value: object, kind: object) -> dict[str,
 
 def _ask(name: str, function: FunctionType) -> object:
     """Let a function say what to run, given what stands for the value of the element."""
-    takes_value = name == "on-change" and function.__code__.co_argcount > 0
+    takes_value = name == "on-change" and count_asked(function) > 0
     return function(EVENT_VALUE) if takes_value else function()
+
+
+def count_asked(function: Callable[..., object]) -> int:
+    """Count the positional arguments that a function asks for; those with a default it has."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in callables do not say
+        return 1
+    return sum(one.kind in _PLACED and one.default is one.empty for one in parameters)
 
 
 def _dom_event(tag: str, name: str, kind: object) -> str:
