@@ -209,10 +209,11 @@ def test_an_f_string_may_stand_wherever_a_text_may() -> None:
     assert bound(ui.foreach(ITEMS, lambda _: said), "data-as-text") == HELD
 
 
-def test_the_title_of_a_page_cannot_follow_a_var() -> None:
-    message = refusal(lambda: ui.render_page("a", title=f"n: {COUNTER}"))
+@pytest.mark.parametrize("name", ["title", "language"])
+def test_the_head_of_a_page_cannot_follow_a_var(name: str) -> None:
+    given: Any = {"title": "a", name: f"n: {COUNTER}"}
 
-    assert "title of a page cannot follow a var" in message
+    assert f"{name} of a page cannot follow a var" in refusal(lambda: ui.render_page("a", **given))
 
 
 def test_a_page_may_be_an_f_string() -> None:

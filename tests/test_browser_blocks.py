@@ -197,6 +197,23 @@ def test_reordering_moves_rows_with_what_was_typed_and_keeps_the_focus(show: Ope
     assert not any("bob" in change for change in read_changes())
 
 
+def test_a_row_that_is_moved_stays_scrolled_as_it_was(show: Open) -> None:
+    lines = foreach(
+        ITEMS,
+        lambda item: el("pre", "\n" * 99, id=item, style={"height": "2em", "overflow": "auto"}),
+        key=lambda item: item,
+    )
+    stage = show(lines, items=["a", "b", "c"])
+    stage.page.locator("#a").evaluate("node => { node.scrollTop = 40; }")
+
+    stage.patch({"op": "move", "from": "/state.list/items/0", "path": "/state.list/items/2"})
+
+    assert stage.page.eval_on_selector_all("pre", "nodes => nodes.map(one => one.id)") == [
+        "b", "c", "a",
+    ]  # fmt: skip
+    assert stage.page.locator("#a").evaluate("node => node.scrollTop") == 40
+
+
 def test_moving_one_row_moves_no_other(show: Open) -> None:
     stage = show(people_list(), items=people("Ada", "Bob", "Cleo", "Dora"), suffix="!")
     read_changes = record_changes(stage.page)

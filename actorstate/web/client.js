@@ -657,8 +657,13 @@
       this.last = content.lastChild;
     }
 
+    // A browser that can move keeps what taking out and putting in again would lose, such as how
+    // far something was scrolled. What is not in the page yet cannot be moved.
     putBefore(next) {
-      for (const node of [...this.nodes()]) next.parentNode.insertBefore(node, next);
+      const parent = next.parentNode;
+      const canMove = parent.moveBefore !== undefined && this.first.isConnected;
+      const put = canMove ? "moveBefore" : "insertBefore";
+      for (const node of [...this.nodes()]) parent[put](node, next);
     }
 
     * nodes() {
