@@ -12,6 +12,7 @@ import pytest
 
 from actorstate import ui
 from actorstate.state.expressions import Expression, StateVar, literal
+from actorstate.state.state import State
 
 ITEMS: Final = StateVar("state.demo", "items")
 COUNTER: Final = StateVar("state.demo", "counter")
@@ -202,18 +203,31 @@ def test_an_f_string_may_stand_wherever_a_text_may() -> None:
         COUNTER_JSON,
     ]
     assert bound(ui.cond(COUNTER, ui.el("b"), said), "data-as-text") == HELD
+    assert bound(ui.cond(said, ui.el("b")), "data-as-cond") == HELD
+    assert bound(ui.match(said, ("n: 1", ui.el("b"))), "data-as-cond")[1] == HELD
     assert bound(ui.fragment(said), "data-as-text") == HELD
     assert bound(ui.foreach(ITEMS, lambda _: said), "data-as-text") == HELD
 
 
-def test_the_title_of_a_page_cannot_follow_a_var() -> None:
-    message = refusal(lambda: ui.render_page("a", title=f"n: {COUNTER}"))
+@pytest.mark.parametrize("name", ["title", "language"])
+def test_the_head_of_a_page_cannot_follow_a_var(name: str) -> None:
+    given: Any = {"title": "a", name: f"n: {COUNTER}"}
 
-    assert "title of a page cannot follow a var" in message
+    assert f"{name} of a page cannot follow a var" in refusal(lambda: ui.render_page("a", **given))
 
 
 def test_a_page_may_be_an_f_string() -> None:
     assert bound_page(f"n: {COUNTER}") == HELD
+
+
+def test_a_handler_that_means_the_class_where_it_means_itself_is_told() -> None:
+    class MarkTestState(State):
+        name: str = ""
+
+    var = vars(MarkTestState)["name"]
+    message = refusal(lambda: var.own(f"Dear {MarkTestState.name}"))
+
+    assert "in a handler write self.name" in message
 
 
 def bound_page(body: ui.Child) -> Any:

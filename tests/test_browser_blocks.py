@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import jsonpatch
 import pytest
 from browser import Server, eventually, record_touched, started_chromium
 from hypothesis import given, settings, strategies as st
@@ -195,6 +197,23 @@ def test_reordering_moves_rows_with_what_was_typed_and_keeps_the_focus(show: Ope
     assert not any("bob" in change for change in read_changes())
 
 
+def test_a_row_that_is_moved_stays_scrolled_as_it_was(show: Open) -> None:
+    lines = foreach(
+        ITEMS,
+        lambda item: el("pre", "\n" * 99, id=item, style={"height": "2em", "overflow": "auto"}),
+        key=lambda item: item,
+    )
+    stage = show(lines, items=["a", "b", "c"])
+    stage.page.locator("#a").evaluate("node => { node.scrollTop = 40; }")
+
+    stage.patch({"op": "move", "from": "/state.list/items/0", "path": "/state.list/items/2"})
+
+    assert stage.page.eval_on_selector_all("pre", "nodes => nodes.map(one => one.id)") == [
+        "b", "c", "a",
+    ]  # fmt: skip
+    assert stage.page.locator("#a").evaluate("node => node.scrollTop") == 40
+
+
 def test_moving_one_row_moves_no_other(show: Open) -> None:
     stage = show(people_list(), items=people("Ada", "Bob", "Cleo", "Dora"), suffix="!")
     read_changes = record_changes(stage.page)
@@ -233,18 +252,22 @@ LETTERS: Final = st.lists(st.sampled_from("abcdefgh"), unique=True)
 
 
 @settings(max_examples=30)
-@given(st.lists(LETTERS, min_size=2, max_size=5), st.booleans())
+@given(st.lists(LETTERS, min_size=2, max_size=5), st.booleans(), st.booleans())
 def test_after_any_changes_the_rows_are_those_of_the_items(
-    many: Stage, lists: list[list[str]], keyed: bool
+    many: Stage, lists: list[list[str]], keyed: bool, whole: bool
 ) -> None:
     selector = "#keyed li" if keyed else "#placed li"
     for one in lists:
+        old = many.page.evaluate("() => actorstate.state['state.list'].items")
         nodes = "nodes => Object.fromEntries(nodes.map(node => [node.textContent, node.mark]))"
         mark = "nodes => nodes.forEach(node => { node.mark = node.textContent; })"
         many.page.eval_on_selector_all(selector, mark)
         before = many.page.eval_on_selector_all(selector, nodes)
 
-        many.replace("/state.list/items", one)
+        if whole:
+            many.replace("/state.list/items", one)
+        else:
+            many.patch(*difference(old, one, "/state.list/items"))
 
         assert texts(many, selector) == one
         after = many.page.eval_on_selector_all(selector, nodes)
@@ -252,6 +275,38 @@ def test_after_any_changes_the_rows_are_those_of_the_items(
             assert {key: after[key] for key in before.keys() & after} == {
                 key: key for key in before.keys() & after
             }
+
+
+VALUES: Final = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "a", "/", "~1"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["", "a", "b", "a/b", "m~n", "__proto__"]), inner)
+    ),
+)
+
+
+@settings(max_examples=40)
+@given(VALUES, VALUES)
+def test_a_patch_leads_to_the_state_that_it_describes(many: Stage, old: Any, new: Any) -> None:
+    many.replace("/state.list/items", [old, old])
+
+    many.patch(*difference([old, old], [new, old], "/state.list/items"))
+
+    shown = many.page.evaluate("() => JSON.stringify(actorstate.state['state.list'].items)")
+    assert json.loads(shown) == [new, old]
+    many.replace("/state.list/items", [])
+    many.complaints.clear()  # two rows had one key
+
+
+def difference(old: Any, new: Any, pointer: str) -> list[dict[str, Any]]:
+    """Give the operations that turn one value into the other, both lying at a pointer."""
+    operations = jsonpatch.make_patch(old, new).patch
+    places = ("path", "from")
+    return [
+        {name: pointer + part if name in places else part for name, part in one.items()}
+        for one in operations
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -262,26 +262,39 @@ MAKERS: Final[dict[str, list[Maker]]] = {
 }  # fmt: skip
 
 
-@st.composite
-def expressions(draw: st.DrawFn, kind: str, depth: int) -> Expression:
+def leaves(kind: str) -> st.SearchStrategy[Expression]:
+    named = [StateVar(STATE, name) for name in VARS.get(kind, ())]
+    fixed = LITERALS[kind].map(literal)
+    return st.sampled_from(named) | fixed if named else fixed
+
+
+LEAVES: Final = {kind: leaves(kind) for kind in LITERALS}
+
+
+def branches(kind: str) -> st.SearchStrategy[Maker | None]:
+    makers = [*MAKERS[kind], *(alike(kind) if kind in KINDS else [])]
+    return st.sampled_from([*makers, *[None] * (1 + len(makers) // 5)])  # None for a leaf
+
+
+BRANCHES: Final = {kind: branches(kind) for kind in MAKERS}
+
+
+def grow(draw: st.DrawFn, kind: str, depth: int) -> Expression:
     """Draw an expression whose value is of a kind, unless it raises."""
-    makers = [*MAKERS.get(kind, []), *(alike(kind) if kind in KINDS else [])]
-    if depth == 0 or not makers or not draw(st.integers(0, 5)):
-        names = list(VARS.get(kind, ()))
-        if names and draw(st.booleans()):
-            return StateVar(STATE, draw(st.sampled_from(names)))
-        return literal(draw(LITERALS[kind]))
-    make, operands = draw(st.sampled_from(makers))
-    return make(*[draw(expressions(one, depth - 1)) for one in operands])
+    branch = draw(BRANCHES[kind]) if depth > 0 and kind in BRANCHES else None
+    if branch is None:
+        return draw(LEAVES[kind])
+    make, operands = branch
+    return make(*[grow(draw, one, depth - 1) for one in operands])
 
 
-BATCHES: Final = st.lists(
-    st.sampled_from(KINDS).flatmap(lambda kind: expressions(kind, 3)), min_size=20, max_size=20
-)
+@st.composite
+def batches(draw: st.DrawFn) -> list[Expression]:
+    return [grow(draw, kind, 3) for kind in (*KINDS, *KINDS)]
 
 
-@settings(max_examples=55)
-@given(BATCHES, STATES)
+@settings(max_examples=settings().max_examples // 2)  # of 22 expressions each
+@given(batches(), STATES)
 def test_an_expression_gives_in_the_browser_what_it_gives_in_python(
     page: Page, batch: list[Expression], values: dict[str, Any]
 ) -> None:

@@ -549,6 +549,7 @@ def test_a_function_says_where_the_value_goes(handlers: Any) -> None:
     assert sent(lambda value: handlers.pick(COUNTER, value)) == [COUNTER_JSON, value]
     assert sent(lambda value: handlers.add(value + 1)) == [["+", value, ["lit", 1]]]
     assert sent(lambda: handlers.add(3)) == [["lit", 3]]
+    assert sent(lambda amount=3: handlers.add(amount)) == [["lit", 3]]
     click = events_of(ui.button("a", on_click=lambda: handlers.add(3)))["click"]
     assert click["args"] == [["lit", 3]]
 

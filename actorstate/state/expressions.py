@@ -62,7 +62,7 @@ Where the browser differs
 
     - ``3.0`` is ``3``: its text is ``3``, and it will do where Python insists on an int.
       Negative zero is ``0``. Whole numbers are exact up to 2**53; beyond 1e16 their text is that
-      of a float.
+      of a float. What grows too great is ``inf``, as floats do in Python.
     - Tuples and sets are lists, a set in the order of its JSON. Dataclass instances are dicts,
       so ``user.name`` and ``user["name"]`` are one.
     - The keys of a dict are text. A number is looked up by its text, so ``table[3]`` finds what

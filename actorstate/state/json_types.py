@@ -59,6 +59,8 @@ import attrs
 import cattrs
 import msgspec
 
+from actorstate.state.marks import is_marked
+
 Plain: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A value as JSON carries it."""
 
@@ -275,6 +277,12 @@ def exactly(kind: type) -> Hook:
 def encodable_text(value: Any, _: Any = None) -> str:
     """Take text that UTF-8 can carry."""
     text: str = exactly(str)(value, str)
+    if not text.isascii() and is_marked(text):
+        message = (
+            "expected text, got one that holds an expression, which pages alone can show; in a "
+            "handler write self.name for the value, not MyState.name"
+        )
+        raise ValueError(message)
     try:
         text.encode()
     except UnicodeEncodeError:

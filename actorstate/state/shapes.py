@@ -189,8 +189,8 @@ class ScalarShape(Shape):
             raise Unfit(self, value)
         try:
             return self.normal(value)
-        except (ValueError, TypeError, ArithmeticError):
-            raise Unfit(self, value) from None
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise Unfit(self, value, str(error).partition("; ")[2]) from None
 
 
 def _of(kind: type, normal: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -9,8 +9,9 @@ expression.
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import Final, TypeAlias, cast, final
 
@@ -74,6 +75,7 @@ _FREE_TEXT_TYPES: Final = frozenset({"email", "password", "search", "tel", "text
 
 # What a person drags through values that are all whole. They are settled when it is let go; but
 # who asks for a pace (debounce or throttle) means to follow each move.
+_PLACED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _DRAGGED_TYPES: Final = frozenset({"color", "range"})
 
 
@@ -222,8 +224,17 @@ def _dom_event(tag: str, keyword: str, kind: object, invocation: Invocation) -> 
 
 def _ask(function: FunctionType, *, has_value: bool) -> object:
     """Let a function say what to run, given what stands for the value of the event."""
-    takes_value = has_value and function.__code__.co_argcount > 0
+    takes_value = has_value and count_asked(function) > 0
     return function(EVENT_VALUE) if takes_value else function()
+
+
+def count_asked(function: Callable[..., object]) -> int:
+    """Count the positional arguments that a function asks for; those with a default it has."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in callables do not say
+        return 1
+    return sum(one.kind in _PLACED and one.default is one.empty for one in parameters)
 
 
 def _read_styles(tag: str, value: object) -> Mapping[str, Expression]:

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast, overload
 
-from actorstate.state.expressions import Expression, as_expression, new_local
+from actorstate.state.expressions import Expression, as_expression, new_local, read_text
+from actorstate.ui.attributes import count_asked
 from actorstate.ui.elements import (
     Child,
     Conditional,
@@ -26,8 +26,6 @@ from actorstate.ui.elements import (
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-
-_PLACED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def fragment(*children: Child) -> Fragment:
@@ -103,17 +101,7 @@ def _fixed_rows(items: object, row: Callable[..., Child]) -> Fragment:
 
 
 def _call(row: Callable[..., Child], item: object, index: object) -> Child:
-    return row(item, index) if _takes_two(row) else row(item)
-
-
-def _takes_two(function: Callable[..., object]) -> bool:
-    """Tell whether a second argument is asked for. One with a default has its value already."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some built-in callables do not say
-        return False
-    asked = [one for one in parameters if one.kind in _PLACED and one.default is one.empty]
-    return len(asked) > 1
+    return row(item, index) if count_asked(row) > 1 else row(item)
 
 
 def match(value: object, *branches: object) -> Expression | Conditional:
@@ -130,6 +118,7 @@ def match(value: object, *branches: object) -> Expression | Conditional:
         TypeError: the value is no expression, there is no case, or a child is nothing that an
             element may contain.
     """
+    value = read_text(value) if isinstance(value, str) else value
     if not isinstance(value, Expression):
         message = f"match takes an expression such as MyState.step, got {value!r}"
         raise TypeError(message)

@@ -211,6 +211,7 @@ def cond(condition: object, when_true: Child, when_false: Child = None) -> Expre
         TypeError: the condition is no expression, or a branch is nothing that an element may
             contain.
     """
+    condition = read_text(condition) if isinstance(condition, str) else condition
     if not isinstance(condition, Expression):
         message = (
             f"cond takes an expression such as MyState.running, got {condition!r}. That value "

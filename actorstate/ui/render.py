@@ -81,12 +81,13 @@ def render_page(body: Child, *, title: str, language: str = "en") -> str:
         language: the language of the page's text, as in ``en`` or ``pt-BR``.
 
     Raises:
-        TypeError: the body is nothing that can be shown, or as in `render`; or the title holds
-            an expression.
+        TypeError: the body is nothing that can be shown, or as in `render`; or the title
+            or the language holds an expression.
     """
-    if isinstance(read_text(title), Expression):
-        message = "the title of a page cannot follow a var: it is fixed when the page is made"
-        raise TypeError(message)
+    for name, given in (("title", title), ("language", language)):
+        if isinstance(read_text(given), Expression):
+            message = f"the {name} of a page cannot follow a var: it is fixed when the page is made"
+            raise TypeError(message)
     shown = render(read_child("a page", body))
     return _PAGE.format(language=html.escape(language), title=html.escape(title), body=shown)
 

@@ -585,7 +585,7 @@
     }
     // Before attributes, so that a select has its options when its value is set.
     for (const template of conditionals) mounted.push(mountConditional(template, scope));
-    for (const template of lists) mounted.push(mountForeach(template, scope));
+    for (const template of lists) mounted.push(new Rows(template, scope));
     for (const node of attributed) {
       // What a field shows comes last: its type and limits decide what it can show.
       const entries = Object.entries(read(node, "data-as-attrs"));
@@ -653,17 +653,22 @@
   // those from the first to the last: neither ever goes, as what a block puts into the page stands
   // between two nodes of its own.
   class Row {
-    constructor(template, spec, scope, item, index) {
-      this.scope = new Scope(scope, new Map([[spec.item, item], [spec.index, index]]));
+    constructor(template, scope) {
+      this.scope = scope;
       const content = document.importNode(template.content, true);
       if (!content.hasChildNodes()) content.append(document.createComment(""));
-      this.mounted = mount(content, this.scope);
+      this.mounted = mount(content, scope);
       this.first = content.firstChild;
       this.last = content.lastChild;
     }
 
+    // A browser that can move keeps what taking out and putting in again would lose, such as how
+    // far something was scrolled. What is not in the page yet cannot be moved.
     putBefore(next) {
-      for (const node of [...this.nodes()]) next.parentNode.insertBefore(node, next);
+      const parent = next.parentNode;
+      const canMove = parent.moveBefore !== undefined && this.first.isConnected;
+      const put = canMove ? "moveBefore" : "insertBefore";
+      for (const node of [...this.nodes()]) parent[put](node, next);
     }
 
     * nodes() {
@@ -712,70 +717,91 @@
     return [];
   }
 
-  function mountForeach(template, scope) {
-    const spec = read(template, "data-as-foreach");
-    const end = document.createComment("");
-    template.after(end);
-    let rows = [];
-    const keyOf = (item, index) => {
-      const locals = new Map([[spec.item, item], [spec.index, index]]);
-      return spec.key === null ? item?.[0] : valueOrNone(spec.key, new Scope(scope, locals));
-    };
-    const binding = new Binding(spec.items, scope, (value) => {
-      const isKeyed = spec.key !== null || isDict(value);
-      const make = (item, index) => new Row(template, spec, scope, item, index);
-      rows = arrange(rows, rowItems(value), spec, end, make, isKeyed ? keyOf : null);
-      showChoiceAgain(template);
-    });
-    return { drop: () => drop([binding, ...rows]) };
-  }
+  // The rows of one foreach, between its template and an end mark.
+  class Rows {
+    constructor(template, scope) {
+      this.template = template;
+      this.scope = scope;
+      this.spec = read(template, "data-as-foreach");
+      this.rows = [];
+      this.end = document.createComment("");
+      template.after(this.end);
+      this.binding = new Binding(this.spec.items, scope, (value) => {
+        this.show(rowItems(value), this.spec.key !== null || isDict(value));
+        showChoiceAgain(template);
+      });
+    }
 
-  // Gives the rows for the items, in their place before the end. Rows at the start and at the end
-  // whose items are the same are not looked at again; between them, each item takes the row that
-  // has its key, or else its position.
-  function arrange(rows, items, spec, end, make, keyOf) {
-    const isUnchanged = (row, item) => isSame(row.scope.locals.get(spec.item), item);
-    let start = 0;
-    const most = Math.min(rows.length, items.length);
-    while (start < most && isUnchanged(rows[start], items[start])) start += 1;
-    let kept = 0;
-    while (keyOf !== null && kept < most - start
-      && isUnchanged(rows.at(-1 - kept), items.at(-1 - kept))) kept += 1;
-    const old = rows.slice(start, rows.length - kept);
-    const find = finder(old, spec, start, keyOf);
-    const found = items.slice(start, items.length - kept).map((item, n) => find(item, start + n));
-    const used = new Set(found);
-    for (const row of old) if (!used.has(row)) row.remove();
-    const changed = found.map((row, n) => row ?? make(items[start + n], start + n));
-    const after = rows.slice(rows.length - kept);
-    place(changed, old, after.length > 0 ? after[0].first : end);
-    const arranged = [...rows.slice(0, start), ...changed, ...after];
-    arranged.forEach((row, index) => {
-      row.set(spec.item, items[index]);
-      row.set(spec.index, index);
-    });
-    return arranged;
-  }
+    // Rows at the start and at the end whose items are the same are not looked at again. Between
+    // them, each item takes the row that has its key, or else its position.
+    show(items, isKeyed) {
+      const [start, kept] = this.unchangedEnds(items, isKeyed);
+      const old = this.rows.slice(start, this.rows.length - kept);
+      const after = this.rows.slice(this.rows.length - kept);
+      const find = isKeyed ? this.finderByKey(old) : (item, index) => old[index - start];
+      const found = items.slice(start, items.length - kept).map((item, n) => find(item, start + n));
+      const taken = new Set(found);
+      for (const row of old) if (!taken.has(row)) row.remove();
+      const between = found.map((row, n) => row ?? this.makeRow(items[start + n], start + n));
+      place(between, old, after.length > 0 ? after[0].first : this.end);
+      this.rows = [...this.rows.slice(0, start), ...between, ...after];
+      this.rows.forEach((row, index) => {
+        row.set(this.spec.item, items[index]);
+        row.set(this.spec.index, index);
+      });
+    }
 
-  // Gives a function from an item and its index to the old row that it takes over, if any.
-  function finder(old, spec, start, keyOf) {
-    if (keyOf === null) return (item, index) => old[index - start];
-    const numbered = () => {
+    unchangedEnds(items, isKeyed) {
+      const { rows } = this;
+      const isUnchanged = (row, item) => isSame(row.scope.locals.get(this.spec.item), item);
+      const most = Math.min(rows.length, items.length);
+      let start = 0;
+      while (start < most && isUnchanged(rows[start], items[start])) start += 1;
+      let kept = 0;
+      // Without keys, what follows an item that has gone moves up by one row.
+      while (isKeyed && kept < most - start
+        && isUnchanged(rows.at(-1 - kept), items.at(-1 - kept))) kept += 1;
+      return [start, kept];
+    }
+
+    // Gives a function from an item and its index to the old row that has its key, if any.
+    finderByKey(old) {
+      const [oldKey, newKey] = [this.keyReader(), this.keyReader()];
+      const byKey = new Map(old.map((row) => {
+        const { locals } = row.scope;
+        return [oldKey(locals.get(this.spec.item), locals.get(this.spec.index)), row];
+      }));
+      return (item, index) => byKey.get(newKey(item, index));
+    }
+
+    // The second row with a key is another one than the first.
+    keyReader() {
       const counts = new Map();
       return (item, index) => {
-        const key = JSON.stringify(keyOf(item, index));
+        const key = JSON.stringify(this.keyOf(item, index));
         counts.set(key, (counts.get(key) ?? 0) + 1);
         if (counts.get(key) === 2) console.warn(`actorstate: two rows have the key ${key}`);
         return `${counts.get(key)} ${key}`;
       };
-    };
-    const [oldKey, newKey] = [numbered(), numbered()];
-    const byKey = new Map(old.map((row) => {
-      const { locals } = row.scope;
-      return [oldKey(locals.get(spec.item), locals.get(spec.index)), row];
-    }));
-    return (item, index) => byKey.get(newKey(item, index));
+    }
+
+    keyOf(item, index) {
+      const { spec } = this;
+      if (spec.key === null) return item?.[0]; // a dict has a key for each item
+      return valueOrNone(spec.key, rowScope(this.scope, spec, item, index));
+    }
+
+    makeRow(item, index) {
+      return new Row(this.template, rowScope(this.scope, this.spec, item, index));
+    }
+
+    drop() {
+      drop([this.binding, ...this.rows]);
+    }
   }
+
+  const rowScope = (parent, spec, item, index) =>
+    new Scope(parent, new Map([[spec.item, item], [spec.index, index]]));
 
   // Puts the rows in their order before next. As few as can be are moved, and never the one that
   // has the focus, which it would lose.
