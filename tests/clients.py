@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import attrs
 import jsonpatch
 
 from actorstate import Effect, Router
@@ -53,7 +52,7 @@ class Client:
 
 
 def as_json(patch: Patch) -> list[dict[str, Any]]:
-    return [attrs.asdict(operation) for operation in patch.ops]
+    return [operation.to_json() for operation in patch.ops]
 
 
 class NoDoor:

@@ -13,6 +13,7 @@ import pytest
 from actorstate import ui
 from actorstate.state.expressions import Expression, StateVar, literal
 from actorstate.state.state import State
+from actorstate.state.vars import FixedPlace
 
 ITEMS: Final = StateVar("state.demo", "items")
 COUNTER: Final = StateVar("state.demo", "counter")
@@ -224,8 +225,9 @@ def test_a_handler_that_means_the_class_where_it_means_itself_is_told() -> None:
     class MarkTestState(State):
         name: str = ""
 
-    var = vars(MarkTestState)["name"]
-    message = refusal(lambda: var.own(f"Dear {MarkTestState.name}"))
+    var = MarkTestState.definition().vars["name"]
+    place = FixedPlace("it", "it is a test")
+    message = refusal(lambda: var.own(f"Dear {MarkTestState.name}", place))
 
     assert "in a handler write self.name" in message
 

@@ -35,7 +35,7 @@ from actorstate.actors.messages import (
 )
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor
-from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
+from actorstate.actors.turns import Ending, TokenDoor, TurnGrant, settle
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import FollowUp, Handler, Invocation, as_follow_ups
@@ -130,7 +130,7 @@ class TokenActor(TrioActor):
             case EffectRequest():
                 self._ask_for(message.effect, message.origin)
             case Attach():
-                self._attach(message.connection)
+                return self._attach(message.connection)
             case Detach():
                 self._detach(message.connection)
             case _:
@@ -172,6 +172,7 @@ class TokenActor(TrioActor):
             if result is not None:
                 result = await self._finish(result, turn, origin)
             follow_ups = as_follow_ups(result)
+            await settle(self._tree)
             await self._conclude(turn, turn.commit(), follow_ups, origin)
         except* PASSING:
             raise
@@ -201,6 +202,7 @@ class TokenActor(TrioActor):
 
     async def _checkpoint(self, turn: Turn, origin: Origin, value: object) -> None:
         follow_ups = as_follow_ups(value)
+        await settle(self._tree)
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         with trio.CancelScope(shield=True):
@@ -321,16 +323,31 @@ class TokenActor(TrioActor):
 
     # ---- connections -----------------------------------------------------------------------
 
-    def _attach(self, connection: Connection) -> None:
+    async def _attach(self, connection: Connection) -> None:
+        try:
+            await self._look_from(connection.router)
+        except BaseException:
+            connection.close()
+            raise
         self._connections.append(connection)
         page_load = self._page_loads.pop(connection.instance, None) or PageLoad()
         self._page_loads[connection.instance] = page_load  # in again, and so the last
         self._forget_old_page_loads()
-        page_load.router = self._tree.router = connection.router
+        page_load.router = connection.router
         version, public = self._tree.version, self._tree.public()
         connection.send(Welcome(self._token, version, page_load.done, public))
         while page_load.missed:
             connection.send(page_load.missed.popleft())
+
+    async def _look_from(self, router: Router) -> None:
+        """Let what is computed from the router follow it: a turn in which nobody writes."""
+        turn = self._tree.open_turn("a page that connects")
+        try:
+            self._tree.router = router
+            await settle(self._tree, welcome=True)
+            await self._conclude(turn, turn.commit(), (), Origin())
+        finally:
+            turn.roll_back()  # without effect once it has ended
 
     def _detach(self, connection: Connection) -> None:
         if connection in self._connections:

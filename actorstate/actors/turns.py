@@ -34,7 +34,7 @@ from actorstate.actors.messages import NOBODY, Origin, TurnEnd, TurnRequest
 from actorstate.actors.runtime import TrioActorRef, TrioFuture
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
 from actorstate.state.handlers import FollowUp
-from actorstate.state.tree import AnyState
+from actorstate.state.tree import AnyState, StateTree
 from actorstate.state.turn import Turn, held_turns, hold, release
 
 running_for: Final[ContextVar[Origin]] = ContextVar("actorstate.origin", default=NOBODY)
@@ -123,8 +123,11 @@ class TurnBlock:
             ActorDeadError: the actor has stopped; what was not committed is undone.
             Exception: what the store raised; likewise.
         """
-        _refuse_ended(self.grant.turn)
-        commit = self.grant.turn.checkpoint()
+        turn = self.grant.turn
+        _refuse_ended(turn)
+        await settle(turn.tree)
+        _refuse_ended(turn)
+        commit = turn.checkpoint()
         end = TurnEnd(commit, follow_ups, running_for.get(), goes_on=True)
         with trio.CancelScope(shield=True):
             self._grant = await self._send(end)
@@ -141,8 +144,10 @@ class TurnBlock:
         if error is not None:
             self.grant.give_back()
             return
-        _refuse_ended(turn)
         try:
+            _refuse_ended(turn)
+            await settle(turn.tree)
+            _refuse_ended(turn)
             commit = turn.commit()
         except BaseException:
             self.grant.give_back()
@@ -161,6 +166,22 @@ def _refuse_ended(turn: Turn) -> None:
     if turn.has_ended:
         message = f"the turn of {turn.holder} ended before its block did; nothing of it is left"
         raise ActorDeadError(message)
+
+
+async def settle(tree: StateTree, *, welcome: bool = False) -> None:
+    """Compute again the async computed vars that pages show, before pages are told of a turn.
+
+    Cancelled, it leaves them in doubt, and the turn is the caller's to undo.
+
+    Args:
+        tree: whose.
+        welcome: whether a page is to be told everything, and not changes alone.
+    """
+    waiting = tree.computed.awaited(welcome=welcome)
+    while waiting:
+        for var in waiting:
+            await tree.computed.refresh_shown(var)
+        waiting = tree.computed.awaited()  # tasks of the block may have written meanwhile
 
 
 @final

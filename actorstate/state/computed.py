@@ -409,9 +409,11 @@ class ComputedVars:
         Args:
             welcome: whether a page is to be told everything.
         """
-        self.notice()
         if welcome:
             return [var for var in self.tree.schema.shown_computed if self._needs_await(var)]
+        if not self._readers:
+            return []
+        self.notice()
         return [
             var
             for var in sorted(self._doubtful, key=str)

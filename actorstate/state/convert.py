@@ -18,11 +18,18 @@ from typing import Any, Final, cast, get_args, get_origin, is_typeddict
 import cattrs
 from cattrs.cols import (
     is_namedtuple,
+    list_structure_factory,
     namedtuple_dict_structure_factory,
     namedtuple_dict_unstructure_factory,
 )
 from cattrs.errors import CattrsError
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override, typeddicts
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_unstructure_fn,
+    make_hetero_tuple_structure_fn,
+    override,
+    typeddicts,
+)
 
 from actorstate.state.json_types import (
     encodable_text,
@@ -30,6 +37,7 @@ from actorstate.state.json_types import (
     evaluated,
     finite_float,
     generic_fields,
+    has_other_keys,
     is_record,
     register_types,
     type_name,
@@ -74,6 +82,8 @@ def is_untyped(declared: Any) -> bool:
     """Tell whether a type lets any JSON value in, itself or in its items."""
     if declared in (Any, object, list, dict):
         return True
+    if has_other_keys(declared):
+        return False
     return get_origin(declared) in (list, dict) and Any in get_args(declared)[-1:]
 
 
@@ -100,11 +110,37 @@ def make_converter(*, detailed_validation: bool = True) -> cattrs.Converter:
         unstruct_collection_overrides={tuple: list},
     )
     register_types(converter)
+    converter.register_structure_hook_factory(
+        _is_array, functools.partial(_array_structure, converter=converter)
+    )
     _register_records(converter)
     # cattrs takes a short cut around the hook of Any inside a container, so the bare containers
     # and those of Any are named too.
     converter.register_structure_hook_func(is_untyped, _json_value_of)
     return converter
+
+
+def _is_array(declared: Any) -> bool:
+    return (get_origin(declared) or declared) in (list, tuple, set, frozenset)
+
+
+def _array_structure(declared: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Take an array where items are declared. cattrs takes whatever can be looped over, as text."""
+    kind, args = get_origin(declared) or declared, get_args(declared)
+    if kind is tuple and args[-1:] != (...,):
+        structure = make_hetero_tuple_structure_fn(declared, converter)
+    else:
+        items = list[args[0] if args else Any]
+        structure = list_structure_factory(items, converter)
+
+    def gate(value: Any, _: Any) -> Any:
+        if type(value) not in (list, tuple):
+            message = f"expected {kind.__name__}, got {value!r}"
+            raise ValueError(message)
+        structured = structure(value, declared)
+        return structured if type(structured) is kind else kind(structured)
+
+    return gate
 
 
 def _register_records(converter: cattrs.Converter) -> None:

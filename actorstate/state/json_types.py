@@ -424,7 +424,7 @@ def _structure_member(declared: Any) -> Hook:
 # ---- unions ------------------------------------------------------------------------------------
 
 
-def _members_by_kind(declared: Any) -> dict[str, list[Any]]:
+def members_by_kind(declared: Any) -> dict[str, list[Any]]:
     """Sort the members of a union by the JSON they become.
 
     Raises:
@@ -488,7 +488,7 @@ def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _union_structure(declared: Any, converter: cattrs.Converter) -> Hook:
     by_kind = {
         kind: [(member, converter.get_structure_hook(member)) for member in members]
-        for kind, members in _members_by_kind(declared).items()
+        for kind, members in members_by_kind(declared).items()
     }
 
     def structure(value: Any, _: Any) -> Any:
@@ -623,7 +623,8 @@ def _dict_unstructure(declared: Any, converter: cattrs.Converter) -> Callable[[A
     return lambda given: {show_key(name): show(one) for name, one in given.items()}
 
 
-def _has_other_keys(declared: Any) -> bool:
+def has_other_keys(declared: Any) -> bool:
+    """Tell whether a type is a dict whose keys are no text, and become it in JSON."""
     return get_origin(declared) is dict and bare(get_args(declared)[0]) not in (str, Any)
 
 
@@ -659,7 +660,7 @@ def register_types(converter: cattrs.Converter) -> None:
     register_scalars(converter)
     both = [
         (is_union, _union_structure, _union_unstructure),
-        (_has_other_keys, _dict_structure, _dict_unstructure),
+        (has_other_keys, _dict_structure, _dict_unstructure),
     ]
     for applies, structure, unstructure in both:
         converter.register_structure_hook_factory(

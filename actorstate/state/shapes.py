@@ -42,6 +42,7 @@ from actorstate.state.json_types import (
     is_union,
     json_kinds,
     key_hooks,
+    members_by_kind,
     required_keys,
     seconds_of,
     sort_key,
@@ -675,6 +676,7 @@ class UnionShape(Shape):
     """One of several types."""
 
     def compile(self) -> None:
+        members_by_kind(self.declared)
         members = [shape_of(member) for member in get_args(self.declared)]
         # A whole number is a float only where no int is declared.
         self.members = sorted(members, key=lambda member: member.declared is float)

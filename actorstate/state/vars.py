@@ -59,10 +59,9 @@ def shape_for(label: str, declared: Any) -> Shape:
     try:
         return shape_of(declared)
     except NoJsonFormError as error:
-        part = "" if error.declared == declared else f": {type_name(error.declared)}"
         message = (
-            f"{label}: type {type_name(declared)} has no JSON form{part} {error.reason}; use "
-            f"built-in types, dataclasses or attrs classes"
+            f"{label}: type {type_name(declared)} has no JSON form: {error}; use built-in types, "
+            f"dataclasses or attrs classes"
         )
         raise StateDefinitionError(message) from error
 
