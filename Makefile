@@ -26,6 +26,7 @@ check: $(VENV)/ready-dev
 	$(RUN) -m pytest
 
 bench: $(VENV)/ready-dev
+	$(RUN) tests/benchmarks/state.py
 	$(RUN) tests/benchmarks/run.py
 
 system:

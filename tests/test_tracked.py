@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
+import pickle
 from typing import Any
 
+import attrs
 import jsonpatch
+import pytest
 import trio
 from clients import NoDoor
 from hypothesis import given, settings, strategies as st
-from values import Kind, at, changes, containers, kinds
+from values import Defined, Frozen, Item, Kind, at, changes, containers, kinds
 
-from actorstate import MemoryStore, State
+from actorstate import ImmutableStateError, MemoryStore, State
+from actorstate.state.patch import apply
 from actorstate.state.shapes import shape_of
+from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import Turn, hold, release
 
@@ -159,3 +165,307 @@ def test_law_a_patch_takes_the_state_before_to_the_state_after(
         else:
             world.commit(turn)
     world.reload()
+
+
+# ---- the built-ins' methods, all of them --------------------------------------------------------
+
+READERS = {
+    list: set(dir(tuple)) | {"copy", "__reversed__"},
+    set: set(dir(frozenset)),
+    dict: {
+        *dir(object), "get", "items", "keys", "values", "copy", "fromkeys", "__contains__",
+        "__getitem__", "__iter__", "__len__", "__or__", "__ror__", "__reversed__",
+        "__class_getitem__",
+    },
+}  # fmt: skip
+TRACKED = {list: TrackedList, dict: TrackedDict, set: TrackedSet}
+
+
+@pytest.mark.parametrize("kind", [list, dict, set])
+def test_no_mutator_of_the_built_ins_is_forgotten(kind: type) -> None:
+    mutators = set(dir(kind)) - READERS[kind] | {"__init__"}
+    assert mutators - set(vars(TRACKED[kind])) == set()
+
+
+class Everything(State, root=True):
+    numbers: list[int] = [3, 1, 2]
+    table: dict[str, int] = {"a": 1, "b": 2}
+    chosen: set[int] = {1, 2}
+    items: list[Item] = [Item("a"), Item("b")]
+    frozen: Frozen = Frozen("x", [1])
+    pair: tuple[int, list[int]] = (1, [2])
+    defined: Defined = Defined(1, {"k": 1})
+    text: str = ""
+
+
+MUTATIONS: list[Any] = [
+    lambda s: s.numbers.append(1),
+    lambda s: s.numbers.extend([1]),
+    lambda s: s.numbers.insert(0, 1),
+    lambda s: s.numbers.pop(),
+    lambda s: s.numbers.pop(0),
+    lambda s: s.numbers.remove(3),
+    lambda s: s.numbers.clear(),
+    lambda s: s.numbers.sort(),
+    lambda s: s.numbers.reverse(),
+    lambda s: s.numbers.__setitem__(0, 9),
+    lambda s: s.numbers.__setitem__(slice(0, 1), [9]),
+    lambda s: s.numbers.__setitem__(slice(None, None, 2), [8, 9]),
+    lambda s: s.numbers.__delitem__(0),
+    lambda s: s.numbers.__delitem__(slice(0, 2)),
+    lambda s: s.numbers.__delitem__(slice(None, None, 2)),
+    lambda s: s.numbers.__iadd__([1]),
+    lambda s: s.numbers.__imul__(2),
+    lambda s: s.numbers.__imul__(0),
+    lambda s: s.numbers.__init__([1]),
+    lambda s: s.table.__setitem__("c", 1),
+    lambda s: s.table.__setitem__("a", 7),
+    lambda s: s.table.__delitem__("a"),
+    lambda s: s.table.pop("a"),
+    lambda s: s.table.popitem(),
+    lambda s: s.table.setdefault("c", 1),
+    lambda s: s.table.update(a=5),
+    lambda s: s.table.update({"c": 5}),
+    lambda s: s.table.clear(),
+    lambda s: s.table.__ior__({"c": 1}),
+    lambda s: s.table.__init__({"c": 1}),
+    lambda s: s.chosen.add(5),
+    lambda s: s.chosen.discard(1),
+    lambda s: s.chosen.remove(1),
+    lambda s: s.chosen.pop(),
+    lambda s: s.chosen.clear(),
+    lambda s: s.chosen.update({5}),
+    lambda s: s.chosen.difference_update({1}),
+    lambda s: s.chosen.intersection_update({1}),
+    lambda s: s.chosen.symmetric_difference_update({1}),
+    lambda s: s.chosen.__ior__({5}),
+    lambda s: s.chosen.__iand__({1}),
+    lambda s: s.chosen.__isub__({1}),
+    lambda s: s.chosen.__ixor__({1}),
+    lambda s: s.chosen.__init__({5}),
+    lambda s: setattr(s.items[0], "name", "z"),
+    lambda s: s.items[1].tags.append("t"),
+    lambda s: [setattr(item, "count", 5) for item in s.items],
+    lambda s: s.frozen.many.append(1),
+    lambda s: s.pair[1].append(1),
+    lambda s: setattr(s.defined, "_private", 5),
+    lambda s: s.defined.table.update(k=2),
+    lambda s: setattr(s, "text", "x"),
+    lambda s: s.__setattr__("numbers", [1]),
+    lambda s: s.reset(),
+]
+
+
+def values_of(state: Any) -> str:
+    return repr([getattr(state, name) for name in Everything.definition().vars])
+
+
+@pytest.mark.parametrize("number", range(len(MUTATIONS)))
+def test_what_changes_in_a_turn_is_refused_outside_of_it_and_undone_with_it(number: int) -> None:
+    mutate = MUTATIONS[number]
+    tree = make_tree(Everything)
+    state: Any = tree.root
+    before, shown = values_of(state), tree.public()
+    with pytest.raises(ImmutableStateError, match="Everything.* was not changed: it can be"):
+        mutate(state)
+    assert values_of(state) == before
+
+    turn = tree.open_turn("test")
+    with pytest.raises(ImmutableStateError):
+        mutate(state)  # somebody else's turn
+    hold(turn)
+    mutate(state)
+    release(turn)
+    changed = values_of(state) != before
+    assert changed == (mutate is not MUTATIONS[-1])  # a reset changes nothing here
+    turn.roll_back()
+    assert values_of(state) == before
+    assert tree.public() == shown
+    with pytest.raises(ImmutableStateError):
+        mutate(state)
+
+
+def test_a_reference_from_an_earlier_turn_is_refused_as_well() -> None:
+    tree = make_tree(Everything)
+    state: Any = tree.root
+    turn = tree.open_turn("test")
+    hold(turn)
+    kept = [state.numbers, state.items[0], state.items[0].tags, *state.items, state.table]
+    orphan = state.items[1]
+    del state.items[1]
+    state.numbers = [1]
+    release(turn)
+    turn.stored(turn.commit())
+    attempts: list[Any] = [
+        lambda: kept[0].append(1),
+        lambda: setattr(kept[1], "name", "z"),
+        lambda: kept[2].append("t"),
+        lambda: setattr(orphan, "name", "z"),
+        lambda: kept[-1].update(a=2),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ImmutableStateError):
+            attempt()
+    assert (orphan.name, kept[0]) == ("b", [3, 1, 2])
+
+
+def test_what_was_taken_out_changes_nothing_of_the_state_and_is_undone_too() -> None:
+    tree = make_tree(Everything)
+    state: Any = tree.root
+    turn = tree.open_turn("test")
+    hold(turn)
+    taken = state.items[0]
+    popped = state.items.pop(0)
+    taken.name = "changed"
+    popped.name = "mine"
+    assert [item.name for item in state.items] == ["b"]
+    release(turn)
+    popped.name = "free"  # what leaves the state is the caller's
+    turn.roll_back()
+    assert [item.name for item in state.items] == ["a", "b"]
+
+
+def test_a_value_is_in_one_place_only() -> None:
+    tree = make_tree(Everything)
+    state: Any = tree.root
+    turn = tree.open_turn("test")
+    hold(turn)
+    mine = Item("mine")
+    state.items.append(mine)
+    state.items.append(state.items[-1])
+    mine.name = "later"
+    state.items[-1].name = "second"
+    state.items[0], state.items[1] = state.items[1], state.items[0]
+    state.items[0].count = 7
+    assert [item.name for item in state.items] == ["b", "a", "mine", "second"]
+    assert [item.count for item in state.items] == [7, 0, 0, 0]
+    release(turn)
+    turn.roll_back()
+
+
+# ---- like the plain types -----------------------------------------------------------------------
+
+
+def test_tracked_values_behave_as_the_plain_ones() -> None:
+    state: Any = make_tree(Everything).root
+    plain = {
+        "numbers": [3, 1, 2], "table": {"a": 1, "b": 2}, "chosen": {1, 2},
+        "items": [Item("a"), Item("b")], "defined": Defined(1, {"k": 1}),
+    }  # fmt: skip
+    for name, value in plain.items():
+        tracked = getattr(state, name)
+        assert isinstance(tracked, type(value))
+        assert tracked == value
+        assert value == tracked
+        assert repr(tracked) == repr(value)
+        for copied in (copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v)), copy.copy):  # noqa: S301
+            again = copied(tracked)
+            assert again == value
+            assert type(again) is type(value)
+    assert json.dumps([state.numbers, state.table]) == '[[3, 1, 2], {"a": 1, "b": 2}]'
+    numbers = state.numbers
+    for made in (numbers[:2], numbers + [1], [1] + numbers, numbers * 2, sorted(numbers),  # noqa: RUF005
+                 numbers.copy(), type(numbers)([1])):  # fmt: skip
+        assert type(made) is list
+    for made in (state.table | {}, {} | state.table, state.table.copy(), dict(state.table)):
+        assert type(made) is dict
+    for made in (state.chosen | {5}, state.chosen & {1}, state.chosen - {1}, state.chosen ^ {1},
+                 state.chosen.copy(), state.chosen.union([7])):  # fmt: skip
+        assert type(made) is set
+    assert len(state.items) == 2
+    assert copy.deepcopy(state.items)[0].tags.append("free") is None
+
+
+def test_instances_behave_as_those_of_their_class() -> None:
+    state: Any = make_tree(Everything).root
+    item, defined = state.items[0], state.defined
+    assert dataclasses.asdict(item) == {"name": "a", "count": 0, "tags": []}
+    assert type(dataclasses.replace(item, name="z")) is Item
+    assert type(attrs.evolve(defined, private=2)) is Defined
+    assert attrs.asdict(defined) == {"_private": 1, "table": {"k": 1}}
+    assert (item.__class__, isinstance(item, Item)) == (Item, True)
+    with pytest.raises(AttributeError, match=r"Item has no field 'nmae' \(it has: name, count"):
+        item.nmae = "x"
+
+
+# ---- patches of the size of the change ----------------------------------------------------------
+
+
+class Large(State, root=True):
+    numbers: list[int] = list(range(100_000))
+    items: list[Item] = [Item(str(number)) for number in range(10_000)]
+    chosen: set[int] = set(range(1_000))
+    table: dict[str, Item] = {str(number): Item() for number in range(1_000)}
+
+
+def operations(tree: StateTree, change: Any) -> list[tuple[Any, ...]]:
+    turn = tree.open_turn("test")
+    hold(turn)
+    change(tree.root)
+    release(turn)
+    commit = turn.commit()
+    turn.stored(commit)
+    return [] if commit is None else [
+        tuple(operation.to_json().values()) for operation in commit.operations
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.numbers.append(7), [("add", "/large/numbers/100000", 7)]),
+        (lambda s: s.numbers.insert(0, 7), [("add", "/large/numbers/0", 7)]),
+        (lambda s: s.numbers.pop(0), [("remove", "/large/numbers/0")]),
+        (lambda s: s.numbers.__setitem__(50_000, 7), [("replace", "/large/numbers/50000", 7)]),
+        (lambda s: s.numbers.clear(), [("replace", "/large/numbers", [])]),
+        (lambda s: setattr(s.items[5_000], "count", 7),
+         [("replace", "/large/items/5000/count", 7)]),
+        (lambda s: s.items[5_000].tags.append("t"), [("add", "/large/items/5000/tags/0", "t")]),
+        (lambda s: s.chosen.add(5_000), [("add", "/large/chosen/1000", 5_000)]),
+        (lambda s: s.chosen.discard(10), [("remove", "/large/chosen/10")]),
+        (lambda s: setattr(s.table["7"], "name", "x"), [("replace", "/large/table/7/name", "x")]),
+        (lambda s: s.table.pop("7"), [("remove", "/large/table/7")]),
+        (lambda s: [s.numbers.append(1) or s.numbers.pop() for _ in range(9)], []),
+        (lambda s: [setattr(s.items[3], "count", n) for n in (1, 2, 0)], []),
+        (lambda s: [s.chosen.add(-1), s.chosen.discard(-1)], []),
+        (lambda s: setattr(s, "table", dict(s.table)), []),
+        (lambda s: [s.numbers.append(1), s.numbers.__setitem__(-1, 2)],
+         [("add", "/large/numbers/100000", 2)]),
+        (lambda s: [s.items.append(Item()), setattr(s.items[-1], "count", 3)],
+         [("add", "/large/items/10000", {"name": "", "count": 3, "tags": []})]),
+        (lambda s: [s.items.pop(0), setattr(s.items[0], "count", 3)],
+         [("remove", "/large/items/0"), ("replace", "/large/items/0/count", 3)]),
+        (lambda s: [setattr(s.items[9], "count", 3), s.items.pop(9)],
+         [("remove", "/large/items/9")]),
+    ],
+)  # fmt: skip
+def test_a_patch_has_the_size_of_the_change(change: Any, expected: list[Any]) -> None:
+    tree = make_tree(Large)
+    assert operations(tree, change) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: [s.numbers.append(n) for n in range(10_000)],
+        lambda s: [s.numbers.pop(0) for _ in range(10_000)],
+        lambda s: [s.numbers.__setitem__(n * 7, -n) for n in range(10_000)],
+        lambda s: [s.numbers.insert(n * 5, -n) for n in range(3_000)],
+        lambda s: [s.items.insert(0, Item()) or setattr(s.items[-1 - n], "count", 1)
+                   for n in range(1_000)],
+        lambda s: s.numbers.__delitem__(slice(None, None, 2)),
+    ],
+)  # fmt: skip
+def test_many_changes_in_one_turn_fold_in_time(change: Any) -> None:
+    tree = make_tree(Large)
+    before = copy.deepcopy(tree.public())
+    turn = tree.open_turn("test")
+    hold(turn)
+    change(tree.root)
+    release(turn)
+    commit = turn.commit()
+    turn.stored(commit)
+    assert commit is not None
+    document: Any = before
+    apply(document, commit.operations)
+    assert document == tree.public()

@@ -22,6 +22,7 @@ and it is played forth again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
 
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 MISSING: Final = object()
 """Stands for the value of a key that is not there."""
 
-# Up to so many splices of one list are folded one by one; more, by comparing before and after.
-_MOST_FOLDED_SPLICES: Final = 64
+# Splices are folded one by one as long as that takes so many steps, and as many more for each
+# item of the list; then by comparing the list before with the list after.
+_FOLDING_STEPS: Final = 20_000
 
 
 class Entry(Protocol):
@@ -185,12 +187,13 @@ def _current(container: Any, key: Any) -> Any:
 class Log:
     """The changes of one stretch of a turn, in order."""
 
-    __slots__ = ("absorbed", "entries")
+    __slots__ = ("_ordered", "absorbed", "entries")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.absorbed: int = 0
         """How many changes became part of the entry before them."""
+        self._ordered: set[int] = set()
 
     def add(self, entry: Entry) -> None:
         """Note a change that was made."""
@@ -203,6 +206,17 @@ class Log:
             self.absorbed += 1
         else:
             self.entries.append(entry)
+
+    def order_of(self, table: TrackedDict) -> tuple[Any, ...] | None:
+        """Give the keys of a dict, for putting one back where it was; None from the second time on.
+
+        Once is enough: whatever is undone before that entry, after it all keys are there again,
+        and are put in their order.
+        """
+        if id(table) in self._ordered:
+            return None
+        self._ordered.add(id(table))
+        return tuple(table)
 
     def undo(self) -> Log:
         """Undo all, the last first; give the log that would undo this."""
@@ -239,10 +253,12 @@ def fold_splices(items: Sequence[Any], splices: Sequence[Spliced]) -> list[Gap]:
         items: the list as it is now.
         splices: what was done to it, in order.
     """
-    if len(splices) > _MOST_FOLDED_SPLICES:
-        return _compare(items, splices)
     gaps: list[Gap] = []
+    steps_left = _FOLDING_STEPS + len(items)
     for splice in splices:
+        steps_left -= len(gaps)
+        if steps_left < 0:
+            return _compare(items, splices)
         gaps = _splice_into(gaps, splice)
     return gaps
 
@@ -272,11 +288,24 @@ def _compare(items: Sequence[Any], splices: Sequence[Spliced]) -> list[Gap]:
     old = list(items)
     for splice in reversed(splices):
         old[splice.start : splice.start + splice.added] = splice.removed
+    if len(old) == len(items):
+        return [Gap(start, stop - start, old[start:stop]) for start, stop in _runs(old, items)]
     shortest = min(len(old), len(items))
     start = next((i for i in range(shortest) if old[i] is not items[i]), shortest)
     most = shortest - start
     rest = next((i for i in range(most) if old[-1 - i] is not items[-1 - i]), most)
     return [Gap(start, len(items) - rest - start, old[start : len(old) - rest])]
+
+
+def _runs(old: Sequence[Any], new: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    """Give the stretches in which two lists of one length differ."""
+    start = 0
+    pairs = zip(old, new, strict=True)
+    for differs, run in itertools.groupby(pairs, key=lambda pair: pair[0] is not pair[1]):
+        stop = start + sum(1 for _ in run)
+        if differs:
+            yield start, stop
+        start = stop
 
 
 OldPlain: TypeAlias = Callable[["Shape", Any], Any]
@@ -357,7 +386,8 @@ class KeysNet:
             if isinstance(entry, KeySet):
                 old.setdefault(entry.key, entry.old)
             else:
-                old = {**entry.old, **old}
+                for key, value in entry.old.items():
+                    old.setdefault(key, value)
         return cls(entries[0].target, old)
 
     def covers(self, key: Any) -> bool:
@@ -399,7 +429,7 @@ class ListNet:
     def is_whole(self) -> bool:
         """Whether to send the list as a whole is shorter than to send what became of its items."""
         count = sum(max(gap.added, len(gap.removed)) for gap in self.gaps)
-        return count > len(self.node) + 1
+        return count > 1 and count >= len(self.node)
 
     def covers(self, key: int) -> bool:
         return self.is_whole or any(gap.start <= key < gap.stop for gap in self.gaps)
@@ -410,11 +440,14 @@ class ListNet:
                 yield self.node.actorstate_shape.item, old
 
     def operations(self, path: Path, old_plain: OldPlain) -> Iterator[Operation]:
-        if self.is_whole:
-            yield Operation(
-                "replace", pointer(*path), self.node.actorstate_shape.to_plain(self.node)
-            )
-            return
+        each = self._each_item(path, old_plain)
+        if not self.is_whole:
+            yield from each
+        elif next(each, None) is not None:  # or all of it reads as before, as when sorted twice
+            plain = self.node.actorstate_shape.to_plain(self.node)
+            yield Operation("replace", pointer(*path), plain)
+
+    def _each_item(self, path: Path, old_plain: OldPlain) -> Iterator[Operation]:
         shape = self.node.actorstate_shape.item
         for gap in self.gaps:
             both = min(gap.added, len(gap.removed))
@@ -443,10 +476,11 @@ class SetNet:
         added: set[Any] = set()
         removed: set[Any] = set()
         for entry in entries:
-            added, removed = (
-                added - entry.removed | entry.added - removed,
-                removed - entry.added | entry.removed - added,
-            )
+            come_and_gone, gone_and_come = entry.removed & added, entry.added & removed
+            added -= come_and_gone
+            removed -= gone_and_come
+            added |= entry.added - gone_and_come
+            removed |= entry.removed - come_and_gone
         return cls(entries[0].target, added, removed)
 
     def covers(self, key: Any) -> bool:  # noqa: ARG002 - nothing in a set can be changed

@@ -37,10 +37,10 @@ from typing import (
 )
 
 import attrs
+import msgspec
 
 from actorstate.exceptions import ComputedVarError, ImmutableStateError, StateDefinitionError
 from actorstate.state.changes import MISSING, Entry, Log
-from actorstate.state.convert import same_json
 from actorstate.state.expressions import StateVar
 from actorstate.state.json_types import Plain
 from actorstate.state.patch import Operation, pointer
@@ -97,7 +97,7 @@ class Computed(Generic[T_co]):
     def shape(self) -> Shape:
         """What its return annotation says about its values."""
         try:
-            hints = get_type_hints(self.function, include_extras=True)
+            hints = get_type_hints(self.function)
         except NameError as error:
             message = f"{self}: its annotation cannot be resolved ({error}); import the type"
             raise StateDefinitionError(message) from error
@@ -128,6 +128,8 @@ class Computed(Generic[T_co]):
     def __get__(self, instance: object, owner: type) -> T_co: ...
 
     def __get__(self, instance: object, owner: type) -> Any:
+        if instance is not None and self._owner is None:  # a mixin's, by super()
+            return self.function(instance)
         if instance is not None:
             return tree_of(instance).computed.read(self)
         if self._owner is None:
@@ -217,6 +219,10 @@ class ComputedVars:
         self._doubtful: Final[set[Computed[Any]]] = set()
         self._unshown: Final[set[Computed[Any]]] = set()
         self._handed_over: Final[dict[Computed[Any], Plain]] = {}
+        self._before: Final[dict[Computed[Any], tuple[Any, Plain]]] = {}
+        """The values before the open turn, of what was computed in it."""
+        self._undone: dict[Computed[Any], tuple[Any, Plain]] = {}
+        """The same of turns that were undone, for those that cannot be computed since."""
         self._noticed: tuple[Log | None, int, int] = (None, 0, 0)
 
     # ---- doubts ----------------------------------------------------------------------------
@@ -240,12 +246,13 @@ class ComputedVars:
     def notice(self) -> None:
         """Look at what the open turn has changed since the last time."""
         turn = self.tree.turn
-        if turn is None or not self._readers:
+        if turn is None:
             return
         log = turn.log
         seen, absorbed = self._noticed[1:] if self._noticed[0] is log else (0, 0)
         # The last entry that was seen has grown if it has absorbed others.
-        self._touch_all(log.entries[max(0, seen - (log.absorbed > absorbed)) :])
+        if self._readers:
+            self._touch_all(log.entries[max(0, seen - (log.absorbed > absorbed)) :])
         self._noticed = log, len(log.entries), log.absorbed
 
     def _touch_all(self, entries: Iterable[Entry]) -> None:
@@ -341,6 +348,7 @@ class ComputedVars:
         if var in self._doubtful and not self._still_stands(var, cell, chain):
             return False
         self._doubtful.discard(var)
+        self._undone.pop(var, None)
         return True
 
     def _still_stands(
@@ -374,12 +382,20 @@ class ComputedVars:
             result = _owned(var, result)
         if isinstance(result, _Failure):
             logger.error("%s failed; it keeps its last value", var, exc_info=result.error)
+            if var in self._undone:  # its last value is not that of a turn that was undone
+                self._take(var, cell, *self._undone.pop(var))
             return
+        self._undone.pop(var, None)
         plain = var.shape.to_plain(result)
-        if cell.value is MISSING or not same_json(cell.plain, plain):
-            cell.value, cell.plain, cell.stamp = result, plain, cell.stamp + 1
-            self._unshown.add(var)
-            self._doubt_readers(var)
+        if self.tree.turn is not None:
+            self._before.setdefault(var, (cell.value, cell.plain))
+        if cell.value is MISSING or not _reads_the_same(cell.plain, plain):
+            self._take(var, cell, result, plain)
+
+    def _take(self, var: Computed[Any], cell: _Cell, value: Any, plain: Plain) -> None:
+        cell.value, cell.plain, cell.stamp = value, plain, cell.stamp + 1
+        self._unshown.add(var)
+        self._doubt_readers(var)
 
     # ---- showing ---------------------------------------------------------------------------
 
@@ -434,7 +450,7 @@ class ComputedVars:
         self._handed_over.clear()
         for var in sorted(self._unshown, key=str):
             cell = self._cells[var]
-            if cell.shown is not MISSING and not same_json(cell.shown, cell.plain):
+            if cell.shown is not MISSING and not _reads_the_same(cell.shown, cell.plain):
                 self._handed_over[var] = cell.plain
         self._unshown.clear()
         return tuple(
@@ -447,11 +463,14 @@ class ComputedVars:
         for var, plain in self._handed_over.items():
             self._cells[var].shown = plain
         self._handed_over.clear()
+        self._before.clear()
 
     def refused(self) -> None:
         """Take note that pages are not told what `operations` gave."""
         self._unshown.update(self._handed_over)
         self._handed_over.clear()
+        self._undone = {**self._before, **self._undone}
+        self._before.clear()
 
     def shown(self, var: Computed[Any]) -> Plain:
         """Give what pages show of a var; computed now, if no page was told yet."""
@@ -463,6 +482,8 @@ class ComputedVars:
         if cell is None:
             return None
         if cell.shown is MISSING:
+            if not var.is_async:
+                self._attempt_refresh(var)
             cell.shown = cell.plain
         return cell.shown
 
@@ -481,6 +502,11 @@ def _var_of(entry: Entry) -> Var:
     target = entry.target
     place: VarPlace = target if isinstance(target, VarPlace) else target.actorstate_place
     return place.var
+
+
+def _reads_the_same(one: Plain, other: Plain) -> bool:
+    """Compare plain values, the order of keys too: what reads a dict may go by it."""
+    return one is other or msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
 def _owned(var: Computed[Any], result: Any) -> Any:

@@ -7,7 +7,7 @@ dropped); what `json_types` teaches it refuses instead.
 
 # cattrs' factories do not say of what their hooks are.
 # pyright: reportUnknownVariableType=false, reportUnknownLambdaType=false
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast, get_args, get_origin, is_typeddict
 
+import attrs
 import cattrs
 from cattrs.cols import (
     is_namedtuple,
@@ -35,11 +36,12 @@ from actorstate.state.json_types import (
     encodable_text,
     encode_json,
     evaluated,
+    field_types,
     finite_float,
-    generic_fields,
     has_other_keys,
     is_record,
     register_types,
+    short,
     type_name,
 )
 
@@ -74,7 +76,7 @@ def _json_value(value: Any, _: Any) -> Any:
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
         return {encodable_text(key): _json_value(item, Any) for key, item in items}
-    message = f"expected a JSON value, got {value!r}"
+    message = f"expected a JSON value, got {short(value)}"
     raise ValueError(message)
 
 
@@ -90,16 +92,18 @@ def is_untyped(declared: Any) -> bool:
 def _json_value_of(value: Any, declared: Any) -> Any:
     for kind in (list, dict):
         if kind in (declared, get_origin(declared)) and not isinstance(value, kind):
-            message = f"expected {kind.__name__}, got {value!r}"
+            message = f"expected {kind.__name__}, got {short(value)}"
             raise ValueError(message)
     return _json_value(value, declared)
 
 
-def make_converter(*, detailed_validation: bool = True) -> cattrs.Converter:
+def make_converter(*, detailed_validation: bool = True, restores: bool = False) -> cattrs.Converter:
     """Give a converter for the JSON form of vars and arguments.
 
     Args:
         detailed_validation: whether errors say where the culprit is; costs time when all is well.
+        restores: whether what it reads was written by it, and is to be as it was; else records
+            are made by their ``__init__``.
 
     Structuring raises (cattrs' own exception groups, or ValueError) for any value that is not
     exactly of the declared type, and for unknown keys of dataclasses and attrs classes.
@@ -113,7 +117,8 @@ def make_converter(*, detailed_validation: bool = True) -> cattrs.Converter:
     converter.register_structure_hook_factory(
         _is_array, functools.partial(_array_structure, converter=converter)
     )
-    _register_records(converter)
+    converter.register_unstructure_hook_func(_is_any_json, _plain_copy)
+    _register_records(converter, restores=restores)
     # cattrs takes a short cut around the hook of Any inside a container, so the bare containers
     # and those of Any are named too.
     converter.register_structure_hook_func(is_untyped, _json_value_of)
@@ -135,7 +140,7 @@ def _array_structure(declared: Any, converter: cattrs.Converter) -> Callable[[An
 
     def gate(value: Any, _: Any) -> Any:
         if type(value) not in (list, tuple):
-            message = f"expected {kind.__name__}, got {value!r}"
+            message = f"expected {kind.__name__}, got {short(value)}"
             raise ValueError(message)
         structured = structure(value, declared)
         return structured if type(structured) is kind else kind(structured)
@@ -143,7 +148,34 @@ def _array_structure(declared: Any, converter: cattrs.Converter) -> Callable[[An
     return gate
 
 
-def _register_records(converter: cattrs.Converter) -> None:
+def _plain_copy(value: Any) -> Any:
+    """Give a value that JSON can carry, apart from the one that the state goes on changing."""
+    if isinstance(value, list):
+        return [_plain_copy(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain_copy(item) for key, item in value.items()}
+    return value
+
+
+def _is_any_json(declared: Any) -> bool:
+    """Tell whether a value is unstructured by what it is: where no more is declared."""
+    if isinstance(declared, type) and issubclass(declared, list | dict):
+        return not is_typeddict(cast("Any", declared))
+    return is_untyped(declared)
+
+
+def rebuild(kind: type, fields: dict[str, Any]) -> Any:
+    """Make an instance of a dataclass or attrs class from the values of its fields.
+
+    Without ``__init__``, which may take other arguments and do more: this is a copy.
+    """
+    instance: Any = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)
+    return instance
+
+
+def _register_records(converter: cattrs.Converter, *, restores: bool) -> None:
     """Teach a converter the types that have fields.
 
     Fields that ``__init__`` does not take are part of the value all the same.
@@ -152,14 +184,15 @@ def _register_records(converter: cattrs.Converter) -> None:
     def structure_record(kind: Any) -> Callable[..., Any]:
         hooks: dict[str, Any] = {
             name: override(struct_hook=converter.get_structure_hook(declared))
-            for name, declared in generic_fields(kind).items()
+            for name, declared in field_types(kind).items()
         }
-        return make_dict_structure_fn(kind, converter, _cattrs_include_init_false=True, **hooks)
+        made = make_dict_structure_fn(kind, converter, _cattrs_include_init_false=True, **hooks)
+        return _restoring(kind, made, converter) if restores else made
 
     def unstructure_record(kind: Any) -> Callable[..., Any]:
         hooks: dict[str, Any] = {
             name: override(unstruct_hook=converter.get_unstructure_hook(declared))
-            for name, declared in generic_fields(kind).items()
+            for name, declared in field_types(kind).items()
         }
         return make_dict_unstructure_fn(kind, converter, _cattrs_include_init_false=True, **hooks)
 
@@ -184,6 +217,34 @@ def _register_records(converter: cattrs.Converter) -> None:
     for applies, structure, unstructure in factories:
         converter.register_structure_hook_factory(applies, _reentrant(structure))
         converter.register_unstructure_hook_factory(applies, _reentrant(unstructure))
+
+
+def _restoring(
+    kind: Any, made: Callable[[Any, Any], Any], converter: cattrs.Converter
+) -> Callable[[Any, Any], Any]:
+    """Give the hook that makes a record as it was, if all its fields are there.
+
+    ``__init__``, ``__post_init__`` and converters have done their work when the value was made;
+    once more, they would make another one of it.
+    """
+    declared = field_types(kind)
+    fields = attrs.make_class("Fields", {
+        f"field_{name}": attrs.field(type=one) for name, one in declared.items()
+    })  # fmt: skip
+    hooks: dict[str, Any] = {
+        f"field_{name}": override(rename=name, struct_hook=converter.get_structure_hook(one))
+        for name, one in declared.items()
+    }
+    structure = make_dict_structure_fn(fields, converter, **hooks)
+    origin = get_origin(kind) or kind
+
+    def restore(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() != declared.keys():
+            return made(value, kind)
+        found: Any = structure(cast("Any", value), fields)
+        return rebuild(origin, {name: getattr(found, f"field_{name}") for name in declared})
+
+    return restore
 
 
 def _reentrant(make: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:

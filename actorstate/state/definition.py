@@ -186,7 +186,7 @@ def _own_annotations(cls: type[State]) -> dict[str, Any]:
     own = type(cls.__name__, (), {"__annotations__": inspect.get_annotations(cls)})
     own.__module__ = cls.__module__
     try:
-        return get_type_hints(own, include_extras=True)
+        return get_type_hints(own)
     except NameError as error:
         message = (
             f"{cls.__name__}: the type of a var cannot be resolved ({error}); define or import "

@@ -30,6 +30,7 @@ import dataclasses
 import enum
 import functools
 import math
+import reprlib
 import types
 from collections.abc import Callable, Set as AbstractSet
 from datetime import date, datetime, time, timedelta
@@ -71,6 +72,19 @@ encode_json: Final = msgspec.json.Encoder(order="deterministic").encode
 PATHS: Final = (Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath)
 
 _MAX_EXACT_SECONDS: Final = 2**53 // 10**6  # beyond, a float has no room for microseconds
+
+
+_repr: Final = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
+
+
+def short(value: object) -> str:
+    """Show a value in a message; a long one is cut.
+
+    >>> short("a" * 1000)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    return _repr.repr(value)
 
 
 class NoJsonFormError(TypeError):
@@ -138,17 +152,13 @@ def field_types(declared: Any) -> dict[str, Any]:
         NoJsonFormError: a field has no type, or one that only a subscript of the class tells.
     """
     kind = get_origin(declared) or declared
-    hints = get_type_hints(kind, include_extras=True)
+    try:
+        hints = get_type_hints(kind)
+    except NameError as error:
+        reason = f"has a field whose type cannot be resolved ({error}); define it in the module"
+        raise NoJsonFormError(declared, reason) from error
     known = _type_variables(declared)
     return {name: _subscribed(hints.get(name), known, declared) for name in _field_names(kind)}
-
-
-def generic_fields(declared: Any) -> dict[str, Any]:
-    """Give the declared types of the fields of a generic record; nothing for any other.
-
-    cattrs goes by the class of the value where a field's type is a type variable.
-    """
-    return field_types(declared) if _type_variables(declared) else {}
 
 
 def _field_names(kind: Any) -> list[str]:
@@ -267,7 +277,7 @@ def exactly(kind: type) -> Hook:
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not kind:
-            message = f"expected {kind.__name__}, got {value!r}"
+            message = f"expected {kind.__name__}, got {short(value)}"
             raise ValueError(message)
         return value
 
@@ -286,7 +296,7 @@ def encodable_text(value: Any, _: Any = None) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        message = f"expected text that is Unicode, got {value!r}, with half a surrogate pair"
+        message = f"expected text that is Unicode, got {short(value)}, with half a surrogate pair"
         raise ValueError(message) from None
     return text
 
@@ -294,11 +304,11 @@ def encodable_text(value: Any, _: Any = None) -> str:
 def finite_float(value: Any, _: Any = None) -> float:
     """Take a number that JSON can carry. A whole number is welcome (PEP 484's numeric tower)."""
     if type(value) not in (int, float):
-        message = f"expected float, got {value!r}"
+        message = f"expected float, got {short(value)}"
         raise ValueError(message)
     number = float(value)
     if not math.isfinite(number):
-        message = f"expected a finite float, got {value!r}, which JSON cannot carry"
+        message = f"expected a finite float, got {short(value)}, which JSON cannot carry"
         raise ValueError(message)
     return number
 
@@ -307,7 +317,9 @@ def seconds_of(value: timedelta) -> float:
     """Give a duration in seconds: a whole number where it is one."""
     whole, rest = divmod(value, timedelta(seconds=1))
     if rest and abs(whole) >= _MAX_EXACT_SECONDS:
-        message = f"expected a timedelta of less than 285 years, or of whole seconds, got {value!r}"
+        message = (
+            f"expected a timedelta of less than 285 years, or of whole seconds, got {short(value)}"
+        )
         raise ValueError(message)
     return value.total_seconds() if rest else whole
 
@@ -322,7 +334,7 @@ def finite_decimal(value: Any, _: Any = None) -> Decimal:
     """Take a Decimal, or its text, that is a number."""
     number = Decimal(value)
     if not number.is_finite():
-        message = f"expected a finite Decimal, got {value!r}"
+        message = f"expected a finite Decimal, got {short(value)}"
         raise ValueError(message)
     return number
 
@@ -346,7 +358,7 @@ def _from_text(kind: type, parse: Callable[[str], Any]) -> Hook:
         try:
             return parse(text)
         except (ValueError, InvalidOperation):
-            message = f"expected {kind.__name__} as text, got {value!r}"
+            message = f"expected {kind.__name__} as text, got {short(value)}"
             raise ValueError(message) from None
 
     return structure
@@ -415,7 +427,7 @@ def _structure_member(declared: Any) -> Hook:
             return known[type(value), value]
         except (KeyError, TypeError):
             choices = ", ".join(repr(plain_member(one)) for one in members)
-            message = f"expected one of {choices}, got {value!r}"
+            message = f"expected one of {choices}, got {short(value)}"
             raise ValueError(message) from None
 
     return structure
@@ -501,7 +513,7 @@ def _union_structure(declared: Any, converter: cattrs.Converter) -> Hook:
                 return hook(value, member)
             except Exception:  # noqa: BLE001, S112 - whatever it is, the next may take it
                 continue
-        message = f"expected {type_name(declared)}, got {value!r}"
+        message = f"expected {type_name(declared)}, got {short(value)}"
         raise ValueError(message)
 
     return structure
@@ -528,7 +540,7 @@ def _union_unstructure(declared: Any, converter: cattrs.Converter) -> Callable[[
         for kinds, other in hooks:
             if isinstance(value, kinds):
                 return other(value)
-        message = f"expected {type_name(declared)}, got {value!r}"
+        message = f"expected {type_name(declared)}, got {short(value)}"
         raise ValueError(message)
 
     return unstructure
@@ -570,7 +582,7 @@ def key_hooks(
         return cast("Callable[[Any], str]", to_plain), lambda text: structure(text, declared)
 
     def read(text: str) -> Any:
-        message = f"expected {type_name(declared)} as text, got {text!r}"
+        message = f"expected {type_name(declared)} as text, got {short(text)}"
         try:
             plain = msgspec.json.decode(text)
         except msgspec.DecodeError:
@@ -590,7 +602,7 @@ def _member_key_hooks(declared: Any) -> tuple[Callable[[Any], str], Callable[[st
 
     def read(text: str) -> Any:
         if text not in by_text:
-            message = f"expected one of {', '.join(map(repr, by_text))}, got {text!r}"
+            message = f"expected one of {', '.join(map(repr, by_text))}, got {short(text)}"
             raise ValueError(message)
         return by_text[text]
 

@@ -10,18 +10,21 @@ Tuples and frozen instances cannot be changed and stay what they are, but there 
 them. Such a value has a `Wrapper` beside it, which stands for it as a parent.
 
 The key of an item of a list is a hint: it is right when the item is put there, and moving items
-along does not touch those that are moved. `key_in_parent` looks it up from the hint outwards,
-which costs as much as the item has moved, once.
+along does not touch those that are moved. `key_in_parent` looks from the hint outwards, or from
+where the hint of the item before was off: neighbours move together, so the second is found at
+once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
 
 if TYPE_CHECKING:
     from actorstate.state.changes import Log
     from actorstate.state.shapes import Shape
+    from actorstate.state.tracked import TrackedList
 
 SLOTS: Final = ("actorstate_key", "actorstate_parent", "actorstate_place")
 """What a node carries. Long names: instances of the program's own classes are nodes, too."""
@@ -89,13 +92,17 @@ def node_of(value: Any) -> Node | Wrapper | None:
     return None
 
 
+_SCALARS: Final = (int, float, str, bytes, type(None))
+
+
 def _items(value: Any) -> Iterable[Any]:
     if isinstance(value, tuple):
         return cast("tuple[Any, ...]", value)
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is None:
-        fields = [field.name for field in getattr(value, "__attrs_attrs__", ())]
-    return (getattr(value, name) for name in fields)
+    if isinstance(value, _SCALARS):
+        return ()
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return [getattr(value, field.name) for field in getattr(value, "__attrs_attrs__", ())]
 
 
 def orphan(values: Iterable[Any]) -> None:
@@ -139,13 +146,15 @@ def key_in_parent(parent: Parent, node: Node | Wrapper) -> Any:
     hint = node.actorstate_key
     if isinstance(parent, list):
         value = node.value if isinstance(node, Wrapper) else node
-        hint = _index_near(cast("list[Any]", parent), value, hint)
-        _set(node, "actorstate_key", hint)
+        items = cast("TrackedList", parent)
+        index = _index_near(items, value, hint + items.actorstate_shift)
+        items.actorstate_shift = index - hint
+        return index
     return hint
 
 
 def _index_near(items: list[Any], value: Any, hint: int) -> int:
-    for distance in range(max(hint, len(items) - hint) + 1):
+    for distance in range(max(abs(hint), abs(len(items) - hint)) + 1):
         for index in (hint - distance, hint + distance):
             if 0 <= index < len(items) and items[index] is value:
                 return index

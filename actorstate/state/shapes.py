@@ -17,9 +17,8 @@ import bisect
 import dataclasses
 import functools
 import math
-import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal, cast, final, get_args, get_origin, is_typeddict
@@ -27,7 +26,7 @@ from uuid import UUID
 
 import attrs
 
-from actorstate.state.convert import make_converter
+from actorstate.state.convert import make_converter, rebuild
 from actorstate.state.json_types import (
     PATHS,
     NoJsonFormError,
@@ -45,18 +44,16 @@ from actorstate.state.json_types import (
     members_by_kind,
     required_keys,
     seconds_of,
+    short,
     sort_key,
     type_name,
 )
 from actorstate.state.nodes import Node, Parent, Place, Wrapper, chain
 from actorstate.state.patch import Operation, pointer
-from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet, rebuild, tracked_class
+from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet, tracked_class
 
-converter: Final = make_converter()
+converter: Final = make_converter(restores=True)
 """The JSON form of vars."""
-
-_short: Final = reprlib.Repr()
-_short.maxstring = _short.maxother = 80
 
 
 class Unfit(Exception):  # noqa: N818 - never leaves this module: `fitted` makes a TypeError of it
@@ -88,7 +85,7 @@ def fitted(place: Place, make: Callable[[], Any], node: Node | None = None) -> A
         way = _steps_to(node) if node is not None else []
         where = place.label + "".join([*way, *reversed(unfit.steps)])
         expected, advice = type_name(unfit.shape.declared), unfit.advice and f"; {unfit.advice}"
-        message = f"{where} takes {expected}, got {_short.repr(unfit.value)}{advice}"
+        message = f"{where} takes {expected}, got {short(unfit.value)}{advice}"
         raise TypeError(message) from None
     except RecursionError:
         message = f"{place.label} cannot hold a value that is nested so deep, or contains itself"
@@ -169,6 +166,13 @@ class Shape(ABC):
             NoJsonFormError: one of them has no JSON form.
         """
 
+    def check(self) -> None:  # noqa: B027 - likewise
+        """Look at the types inside once all of them are compiled.
+
+        Raises:
+            NoJsonFormError: they cannot be where they are.
+        """
+
 
 # ---- scalars -----------------------------------------------------------------------------------
 
@@ -227,7 +231,7 @@ def _duration(value: timedelta) -> timedelta:
 
 def _path_of(kind: Any) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
-        if not isinstance(value, kind) or "\0" in encodable_text(str(value)):
+        if type(value) is not type(kind()) or "\0" in encodable_text(str(value)):
             message = f"expected {kind.__name__}"
             raise ValueError(message)
         return value
@@ -313,10 +317,11 @@ class ListShape(_Container):
         if not isinstance(value, list):
             raise Unfit(self, value)
         node = _hang(list.__new__(TrackedList), self, place, parent, key)
+        node.actorstate_shift = 0
         list.extend(node, self._own_all(cast("list[Any]", value), node, 0))
         return node
 
-    def own_items(self, values: list[Any], node: TrackedList, start: int) -> list[Any]:
+    def own_items(self, values: Sequence[Any], node: TrackedList, start: int) -> list[Any]:
         """Give the list's own copies of items that are to stand from ``start`` on.
 
         Raises:
@@ -324,7 +329,7 @@ class ListShape(_Container):
         """
         return own_inside(node, lambda: self._own_all(values, node, start))
 
-    def _own_all(self, values: list[Any], node: Any, start: int) -> list[Any]:
+    def _own_all(self, values: Sequence[Any], node: Any, start: int) -> list[Any]:
         item, place = self.item, node.actorstate_place
         if item.exact_type is not None and set(map(type, values)) <= {item.exact_type}:
             return list(values)
@@ -353,9 +358,11 @@ class DictShape(_Container):
     fields: Mapping[str, Shape] | None
     """The shape of each key's value, for a TypedDict."""
     required: AbstractSet[str]
+    exact_key: type
+    """The class of keys that are the same if they are equal."""
 
     def compile(self) -> None:
-        self.fields, self.required = None, frozenset()
+        self.fields, self.required, self.exact_key = None, frozenset(), str
         if is_typeddict(self.declared):
             self.fields = {
                 name: shape_of(kind) for name, kind in field_types(self.declared).items()
@@ -365,6 +372,7 @@ class DictShape(_Container):
         key, value = get_args(self.declared) or (str, Any)
         key = str if key is Any else key
         self.key, self.value = shape_of(key), shape_of(value)
+        self.exact_key = key if is_enum(key) else self.key.exact_type or str
         self._key_text, _ = key_hooks(key, converter)
 
     def at(self, key: Any) -> Shape:
@@ -430,8 +438,11 @@ class SetShape(_Container):
 
     def compile(self) -> None:
         declared = (get_args(self.declared) or (Any,))[0]
-        self.element = _unchangeable(shape_of(declared), self.declared)
+        self.element = shape_of(declared)
         self._sort_key = sort_key(declared)
+
+    def check(self) -> None:
+        _check_unchangeable(self.element, self.declared)
 
     def own(self, value: Any, place: Place, parent: Parent, key: Any) -> Any:
         if not isinstance(value, set):
@@ -482,11 +493,10 @@ def _own_elements(
     return {shape.element.own(value, place, place, None) for value in values}
 
 
-def _unchangeable(element: Shape, declared: Any) -> Shape:
+def _check_unchangeable(element: Shape, declared: Any) -> None:
     if element.holds_nodes:
         name = type_name(element.declared)
         raise NoJsonFormError(declared, f"has elements that can be changed: {name}")
-    return element
 
 
 @final
@@ -497,7 +507,13 @@ class FrozenSetShape(_Container):
 
     def compile(self) -> None:
         declared = (get_args(self.declared) or (Any,))[0]
-        self.element = _unchangeable(shape_of(declared), self.declared)
+        self.element = shape_of(declared)
+
+    def check(self) -> None:
+        _check_unchangeable(self.element, self.declared)
+
+    def inside(self) -> Iterable[Shape]:
+        return (self.element,)
 
     def own(self, value: Any, place: Place, parent: Parent, key: Any) -> Any:  # noqa: ARG002
         if not isinstance(value, frozenset):
@@ -602,7 +618,12 @@ class RecordShape(_Container):
     def compile(self) -> None:
         self.kind: type = get_origin(self.declared) or self.declared
         self.fields = _field_shapes(self.declared)
-        self.tracked_kind = tracked_class(self)
+        try:
+            self.tracked_kind = tracked_class(self)
+            object.__new__(self.tracked_kind)
+        except TypeError as error:
+            reason = f"has no subclass that could note its changes ({error})"
+            raise NoJsonFormError(self.declared, reason) from error
 
     def at(self, key: Any) -> Shape:
         return self.fields[key]
@@ -718,6 +739,8 @@ _CONTAINERS: Final[dict[Any, Callable[[Any], Shape]]] = {
 }  # fmt: skip
 
 _made: Final[dict[Any, Shape]] = {}
+_unchecked: Final[list[Shape]] = []
+"""The shapes that are being made, from the outermost in."""
 
 
 def shape_of(declared: Any) -> Shape:
@@ -732,12 +755,21 @@ def shape_of(declared: Any) -> Shape:
     if known is not None:
         return known
     shape = _made[declared] = _new_shape(declared)
+    _unchecked.append(shape)
+    is_outermost = len(_unchecked) == 1
     try:
         json_kinds(declared)
         shape.compile()
+        for one in _unchecked if is_outermost else ():
+            one.check()
     except BaseException:
-        del _made[declared]
+        # All of it, since the types inside may refer back to the one that is refused.
+        for one in _unchecked if is_outermost else ():
+            _made.pop(one.declared, None)
         raise
+    finally:
+        if is_outermost:
+            _unchecked.clear()
     return shape
 
 

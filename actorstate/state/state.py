@@ -17,7 +17,8 @@ from actorstate.state.definition import (
 )
 from actorstate.state.expressions import StateVar
 from actorstate.state.router import Router
-from actorstate.state.vars import TREE
+from actorstate.state.turn import VarPlace
+from actorstate.state.vars import PLACES, TREE
 
 if TYPE_CHECKING:
     from actorstate.state.tree import StateTree
@@ -110,8 +111,9 @@ class State(metaclass=StateMeta):
         """Make the instance of one tree, with its defaults. For `StateTree` alone."""
         state = object.__new__(cls)
         object.__setattr__(state, TREE, tree)
-        for var in cls._definition.vars.values():
-            place = tree.place(state, var)
+        places = {var: VarPlace(tree, state, var) for var in cls._definition.vars.values()}
+        object.__setattr__(state, PLACES, places)
+        for var, place in places.items():
             place.put(var.own(var.default, place))
         return state
 

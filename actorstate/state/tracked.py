@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, Never, Self, SupportsIndex, cast, final
 
 from actorstate.state.changes import MISSING, Cleared, KeySet, Members, Spliced
+from actorstate.state.convert import rebuild
 from actorstate.state.nodes import SLOTS, Node, Parent, Place, adopt, adopt_one, orphan
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def _leaving(shape: Shape, value: Any) -> Any:
 class TrackedList(list[Any]):
     """A list in a var."""
 
-    __slots__ = ("actorstate_shape", *SLOTS)
+    __slots__ = ("actorstate_shape", "actorstate_shift", *SLOTS)
     actorstate_shape: ListShape
+    actorstate_shift: int
+    """How far the last item that was looked for had moved from where it was put."""
     actorstate_place: Place
     actorstate_parent: Parent | None
     actorstate_key: Any
@@ -53,9 +56,9 @@ class TrackedList(list[Any]):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return list, (list(self),)
 
-    def _splice(self, start: int, stop: int, values: Iterable[Any]) -> None:
+    def _splice(self, start: int, stop: int, values: Sequence[Any]) -> None:
         self.actorstate_place.open_log()
-        self._put(start, stop, self.actorstate_shape.own_items(list(values), self, start))
+        self._put(start, stop, self.actorstate_shape.own_items(values, self, start))
 
     def _put(self, start: int, stop: int, items: list[Any]) -> None:
         log = self.actorstate_place.open_log()  # once more: copying may take a thread long
@@ -84,7 +87,9 @@ class TrackedList(list[Any]):
         self._splice(len(self), len(self), (item,))
 
     def extend(self, iterable: Iterable[Any], /) -> None:
-        self._splice(len(self), len(self), iterable)
+        self.actorstate_place.open_log()
+        values = list(iterable)  # first, since it may look at this list, or even change it
+        self._splice(len(self), len(self), values)
 
     def __iadd__(self, iterable: Iterable[Any]) -> Self:
         self.extend(iterable)
@@ -112,6 +117,9 @@ class TrackedList(list[Any]):
 
     def remove(self, value: Any, /) -> None:
         self.actorstate_place.open_log()
+        if value not in self:
+            message = "list.remove(x): x not in list"
+            raise ValueError(message)
         position = self.index(value)
         self._put(position, position + 1, [])
 
@@ -133,14 +141,19 @@ class TrackedList(list[Any]):
         if self[position] is not value:  # it is after `items[0] += ...`, which has changed it
             self._splice(position, position + 1, (value,))
 
-    def _set_slice(self, index: slice, values: Iterable[Any]) -> None:
+    def _set_slice(self, index: slice, iterable: Iterable[Any]) -> None:
+        self.actorstate_place.open_log()
+        values = list(iterable)  # first, since it may look at this list, or even change it
         start, stop, step = index.indices(len(self))
         if step == 1:
-            if values is not self or (start, stop) != (0, len(self)):  # as after `items[:] += ...`
+            if iterable is not self or (start, stop) != (0, len(self)):  # as after `x[:] += ...`
                 self._splice(start, max(start, stop), values)
             return
-        self.actorstate_place.open_log()
-        owned = self.actorstate_shape.own_items(list(values), self, 0)
+        places = range(start, stop, step)
+        if len(places) != len(values):
+            list(self)[index] = values  # the plain list says what is wrong with it
+        own = self.actorstate_shape.own_items
+        owned = [own((value,), self, at)[0] for at, value in zip(places, values, strict=True)]
         self._rearrange(lambda items: items.__setitem__(index, owned))
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
@@ -186,7 +199,8 @@ class TrackedDict(dict[Any, Any]):
 
     def _put_all(self, entries: Mapping[Any, Any]) -> None:
         log = self.actorstate_place.open_log()
-        for key, value in entries.items():
+        for given, value in entries.items():
+            key = self._stored(given)
             old = self.get(key, MISSING)
             dict.__setitem__(self, key, value)
             if self.actorstate_shape.holds_nodes:
@@ -200,11 +214,17 @@ class TrackedDict(dict[Any, Any]):
             raise KeyError(key)
         self._take(key)
 
-    def _take(self, key: Any) -> Any:
+    def _stored(self, key: Any) -> Any:
+        """Give the key that is in the dict, for one that is equal to it, as 1.0 is to 1."""
+        if key not in self or type(key) is self.actorstate_shape.exact_key:
+            return key
+        return next(stored for stored in self if stored == key)
+
+    def _take(self, given: Any) -> Any:
+        key = self._stored(given)
         self.actorstate_shape.check_removal(key, self)
         log = self.actorstate_place.open_log()
-        # To put it back where it was takes the order of all keys, unless it is the last one.
-        order = None if next(reversed(self)) == key else tuple(self)
+        order = None if next(reversed(self)) == key else log.order_of(self)
         old = dict.pop(self, key)
         if self.actorstate_shape.holds_nodes:
             orphan((old,))
@@ -290,12 +310,19 @@ class TrackedSet(set[Any]):
     def _change(self, added: AbstractSet[Any], removed: AbstractSet[Any]) -> None:
         self.actorstate_place.open_log()
         mine = frozenset(self.actorstate_shape.own_elements(added, self)) - self
-        gone = frozenset(removed) & self
+        gone = self._stored(removed)
         log = self.actorstate_place.open_log()
         if mine or gone:
             set.difference_update(self, gone)
             set.update(self, mine)
             log.add(Members(self, mine, gone))
+
+    def _stored(self, elements: AbstractSet[Any]) -> frozenset[Any]:
+        """Give the elements that are in the set, for those equal to them, as 1.0 is to 1."""
+        exact = self.actorstate_shape.element.exact_type
+        if all(type(element) is exact for element in elements):
+            return frozenset(elements) & self
+        return frozenset(element for element in self if element in elements)
 
     def add(self, element: Any, /) -> None:
         self._change({element} - self, frozenset())
@@ -321,10 +348,12 @@ class TrackedSet(set[Any]):
         self._change(frozenset(), frozenset(self))
 
     def update(self, *others: Iterable[Any]) -> None:
-        self._change(self.union(*others) - self, frozenset())
+        given: set[Any] = set()
+        self._change(given.union(*others) - self, frozenset())
 
     def difference_update(self, *others: Iterable[Any]) -> None:
-        self._change(frozenset(), self - self.difference(*others))
+        given: set[Any] = set()
+        self._change(frozenset(), self & given.union(*others))
 
     def intersection_update(self, *others: Iterable[Any]) -> None:
         self._change(frozenset(), self - self.intersection(*others))
@@ -356,17 +385,6 @@ class TrackedSet(set[Any]):
 # ---- instances ---------------------------------------------------------------------------------
 
 
-def rebuild(kind: type, fields: dict[str, Any]) -> Any:
-    """Make an instance of a dataclass or attrs class from the values of its fields.
-
-    Without ``__init__``, which may take other arguments and do more: this is a copy.
-    """
-    instance = object.__new__(kind)
-    for name, value in fields.items():
-        object.__setattr__(instance, name, value)
-    return instance
-
-
 class _TrackedRecord:
     """The methods that make a subclass of a dataclass or attrs class note its changes."""
 
@@ -383,16 +401,18 @@ class _TrackedRecord:
             message = f"{shape.kind.__name__} has no field {name!r} (it has: {fields})"
             raise AttributeError(message)
         self.actorstate_place.open_log()
-        old = getattr(self, name)
-        if old is value:  # it is after `item.tags += ...`
+        if getattr(self, name) is value:  # it is after `item.tags += ...`
             return
-        owned = shape.own_field(name, _as_the_class_would(self, name, value, old), self)
+        changed = _as_the_class_would(self, name, value)
+        owned = {one: shape.own_field(one, new, self) for one, new in changed.items()}
         log = self.actorstate_place.open_log()
-        object.__setattr__(self, name, owned)
-        if shape.fields[name].holds_nodes:
-            orphan((old,))
-            adopt_one(cast("Node", self), name, owned)
-        log.add(KeySet(self, name, old))
+        for one, new in owned.items():
+            old = getattr(self, one)
+            object.__setattr__(self, one, new)
+            if shape.fields[one].holds_nodes:
+                orphan((old,))
+                adopt_one(cast("Node", self), one, new)
+            log.add(KeySet(self, one, old))
 
     def __delattr__(self, name: str) -> Never:
         self.actorstate_place.open_log()
@@ -404,16 +424,27 @@ class _TrackedRecord:
         return rebuild, (shape.kind, {name: getattr(self, name) for name in shape.fields})
 
 
-def _as_the_class_would(record: _TrackedRecord, name: str, value: Any, old: Any) -> Any:
-    """Give what the class's own ``__setattr__`` makes of a value: attrs converts and validates."""
+def _as_the_class_would(record: _TrackedRecord, name: str, value: Any) -> dict[str, Any]:
+    """Give what the class's own ``__setattr__`` makes of an assignment, by field.
+
+    That of attrs converts and validates; one that is written by hand may set other fields, too.
+    """
     own_setattr: Any = record.actorstate_shape.kind.__setattr__
     if own_setattr is object.__setattr__:
-        return value
+        return {name: value}
+    before = {one: getattr(record, one) for one in record.actorstate_shape.fields}
     try:
         own_setattr(record, name, value)
-        return getattr(record, name)
+        after = {one: getattr(record, one) for one in before}
     finally:
-        object.__setattr__(record, name, old)
+        for one, old in before.items():
+            object.__setattr__(record, one, old)
+    return {one: new for one, new in after.items() if new is not before[one]}
+
+
+def _make_plain(cls: type, *args: Any, **kwargs: Any) -> Any:
+    """Give an instance of the class itself, as for ``type(self)(...)`` in its methods."""
+    return cls.actorstate_shape.kind(*args, **kwargs)
 
 
 _METHODS: Final = ("__setattr__", "__delattr__", "__reduce_ex__")
@@ -433,6 +464,7 @@ def tracked_class(shape: RecordShape) -> type:
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
         "__class__": property(lambda _: kind),
+        "__new__": _make_plain,
         "actorstate_shape": shape,
     }
     return type(kind)(kind.__name__, (kind,), body)

@@ -12,12 +12,12 @@ from actorstate.exceptions import SnapshotError, UnknownHandlerError
 from actorstate.state.changes import VarChange
 from actorstate.state.computed import ROUTER, Computed, ComputedVars
 from actorstate.state.handlers import Handler
-from actorstate.state.json_types import Plain
+from actorstate.state.json_types import Plain, encode_json
 from actorstate.state.patch import Operation, pointer
 from actorstate.state.router import Router
 from actorstate.state.state import State
 from actorstate.state.turn import Commit, Turn, VarPlace
-from actorstate.state.vars import Var
+from actorstate.state.vars import PLACES, Var
 
 AnyState = TypeVar("AnyState", bound=State)
 
@@ -32,6 +32,15 @@ class Door(Protocol):
     def leave(self, error: BaseException | None) -> Awaitable[None]:
         """End the turn that was entered: commit it, or undo it if there is an error."""
         ...
+
+
+class Untouched(dict[str, Plain]):
+    """What a browser sees of a state that nobody has touched: the same for all tabs."""
+
+    def __init__(self, name: str, values: Mapping[str, Plain]) -> None:
+        super().__init__(values)
+        self.member: Final = encode_json({name: values})[1:-1]
+        """The same as a member of a JSON object, under the state's name."""
 
 
 @final
@@ -60,14 +69,7 @@ class Schema:
     @functools.cached_property
     def defaults(self) -> Mapping[str, Mapping[str, Plain]]:
         """What a browser sees of states that nobody has touched, without computed vars."""
-        return {
-            name: {
-                var.name: var.plain(var.default)
-                for var in cls.definition().vars.values()
-                if not var.is_backend
-            }
-            for name, cls in self.states.items()
-        }
+        return {name: Untouched(name, _public_defaults(cls)) for name, cls in self.states.items()}
 
     @classmethod
     def of(cls, root: type[State]) -> Schema:
@@ -101,6 +103,14 @@ class Schema:
         return handler
 
 
+def _public_defaults(cls: type[State]) -> dict[str, Plain]:
+    return {
+        name: var.plain(var.default)
+        for name, var in cls.definition().vars.items()
+        if not var.is_backend
+    }
+
+
 def token_label(token: str) -> str:
     """Name a token in a log. Long ones are cut: who can read the log shall not become the tab.
 
@@ -129,7 +139,6 @@ class StateTree:
         self.computed: Final = ComputedVars(self)
         self._router = Router(token)
         self._states: dict[type[State], State] = {}
-        self._places: dict[Var, VarPlace] = {}
         self._stored_states: set[str] = set()
         self._new_places: list[VarPlace] = []
 
@@ -180,10 +189,7 @@ class StateTree:
 
     def place(self, state: State, var: Var) -> VarPlace:
         """Give where the value of a var is, and is changed."""
-        place = self._places.get(var)
-        if place is None:
-            place = self._places[var] = VarPlace(self, state, var)
-        return place
+        return getattr(state, PLACES)[var]
 
     # ---- for others ------------------------------------------------------------------------
 

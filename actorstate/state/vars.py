@@ -19,7 +19,7 @@ from actorstate.exceptions import (
     SnapshotError,
     StateDefinitionError,
 )
-from actorstate.state.convert import UNFIT, error_details
+from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.expressions import StateVar
 from actorstate.state.json_types import NoJsonFormError, Plain, type_name
 from actorstate.state.nodes import Place
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 TREE: Final = "_State__tree"
 """The attribute of a state with its tree: mangled, so that no var can have the name."""
+
+_input_converter: Final = make_converter()
+
+PLACES: Final = "_State__places"
+"""The attribute of a state with the places of its vars."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -158,7 +163,7 @@ class Var:
         """
         value = self._read_text(sent) if isinstance(sent, str) else sent
         try:
-            return self.shape.from_plain(value)
+            return _input_converter.structure(value, self.declared)
         except UNFIT as error:
             message, culprit = error_details(error, where)[0]
             raise BadArgumentsError(message, culprit) from error

@@ -18,7 +18,9 @@ from cattrs.gen import make_dict_structure_fn, override
 from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Welcome
 from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.effects import Effect
+from actorstate.state.json_types import Plain
 from actorstate.state.router import Router
+from actorstate.state.tree import Untouched
 
 SUBPROTOCOL: Final = "actorstate.v1"
 """What a client has to propose in its WebSocket handshake."""
@@ -193,6 +195,18 @@ def encode(notice: Notice, session: str) -> str:
     return msgspec.json.encode(_as_frame(notice, session)).decode()
 
 
+def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
+    """Write the states of a welcome; of those that nobody has touched the JSON is there already.
+
+    An app has many states, and a tab that is being opened has touched none of them.
+    """
+    members = [
+        values.member if type(values) is Untouched else msgspec.json.encode({name: values})[1:-1]
+        for name, values in state.items()
+    ]
+    return msgspec.Raw(b"{" + b",".join(members) + b"}")
+
+
 def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
     match notice:
         case Patch(version, ack, ops):
@@ -213,5 +227,5 @@ def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
                 "session": session,
                 "version": version,
                 "ack": ack,
-                "state": state,
+                "state": _encode_state(state),
             }
