@@ -98,12 +98,12 @@ async def test_it_holds_the_turn_while_it_awaits_and_nobody_sees_the_middle() ->
     async with App(root=Live) as app:
         client = await attached(app, Client())
         Live.gate["b"] = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(fire, app, "say", "b")
-            nursery.start_soon(fire, app, "say", "c")
-            await wait_all_tasks_blocked()
-            assert client.patches == []
-            Live.gate["b"].set()
+        for word in ("b", "c"):
+            app.directory.ref("tab").tell(Event("live.say", [word]))
+        await wait_all_tasks_blocked()
+        assert client.patches == []
+        Live.gate["b"].set()
+        await wait_all_tasks_blocked()
         assert client.state["live"]["echo"] == "c!"
         assert [patch.version for patch in client.patches] == [1, 2]
 

@@ -7,7 +7,8 @@ import dataclasses
 import itertools
 import json
 import pickle
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 import attrs
 import jsonpatch
@@ -18,7 +19,7 @@ from hypothesis import given, settings, strategies as st
 from values import Defined, Frozen, Item, Kind, at, changes, containers, kinds
 
 from actorstate import ImmutableStateError, MemoryStore, State
-from actorstate.state.patch import apply
+from actorstate.state.patch import Operation, apply
 from actorstate.state.shapes import shape_of
 from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
 from actorstate.state.tree import Schema, StateTree
@@ -469,3 +470,170 @@ def test_many_changes_in_one_turn_fold_in_time(change: Any) -> None:
     document: Any = before
     apply(document, commit.operations)
     assert document == tree.public()
+
+
+# ---- what a review found ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Priced:
+    price: int = 1
+
+    def __post_init__(self) -> None:
+        self.price *= 100
+
+    def raised(self) -> Priced:
+        return type(self)(self.price)
+
+    @classmethod
+    def free(cls) -> Priced:
+        return cls(0)
+
+
+@dataclasses.dataclass
+class Versioned:
+    name: str = ""
+    version: int = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "name" and hasattr(self, "version"):
+            super().__setattr__("version", self.version + 1)
+
+
+@attrs.define
+class Split:
+    tags: list[str] = attrs.field(converter=lambda text: text.split(","), default="")  # pyright: ignore
+    size: int = attrs.field(validator=attrs.validators.ge(0), default=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithClassVar:
+    EMPTY: ClassVar[WithClassVar]
+    items: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    inside: frozenset[Nested] = frozenset()
+
+
+class Reviewed(State, root=True):
+    untyped: Any = {"a": [1]}
+    any_list: list[Any] = [1, [2]]
+    numbers: list[int] = [1, 2, 3]
+    by_number: dict[int, str] = {1: "a", 2: "b"}
+    by_decimal: dict[Decimal, str] = {Decimal(1): "a"}
+    chosen: set[int] = {1, 2}
+    priced: Priced = Priced()
+    versioned: Versioned = Versioned()
+    split: Split = Split("a,b")
+    with_class_var: list[WithClassVar] = [WithClassVar([1])]
+    nested: Nested = Nested(frozenset({Nested()}))
+
+
+def review(change: Any) -> tuple[StateTree, list[tuple[Any, ...]]]:
+    """Make a change in a turn; the patch has to be right, and the turn could be undone."""
+    tree = make_tree(Reviewed)
+    shown, read = wire(tree.public()), repr(tree.root)
+    turn = tree.open_turn("test")
+    hold(turn)
+    change(tree.root)
+    turn.roll_back()
+    release(turn)
+    assert (repr(tree.root), tree.public()) == (read, shown)
+    made = operations(tree, change)
+    apply(shown, [Operation(*one) for one in made])
+    assert shown == tree.public()
+    return tree, made
+
+
+REVIEWED: list[Any] = [
+    lambda s: [s.untyped["a"].append(2), s.untyped.update(a=list(s.untyped["a"]))],
+    lambda s: [s.any_list.reverse(), s.any_list.reverse(), s.any_list[1].append(3)],
+    lambda s: s.numbers.extend(s.numbers.pop(0) for _ in range(2)),
+    lambda s: s.numbers.__setitem__(slice(0, 1), (s.numbers.pop() for _ in range(2))),
+    lambda s: s.by_number.pop(True),
+    lambda s: s.by_number.__delitem__(1.0),
+    lambda s: s.by_decimal.__setitem__(Decimal("1.0"), "z"),
+    lambda s: s.by_decimal.pop(Decimal("1.00")),
+    lambda s: s.chosen.discard(True),
+    lambda s: s.chosen.difference_update({1.0}),
+    lambda s: setattr(s, "priced", s.priced.raised()),
+    lambda s: setattr(s, "priced", type(s.priced).free()),
+    lambda s: setattr(s.versioned, "name", "x"),
+    lambda s: setattr(s.split, "tags", "c,d,e"),
+    lambda s: s.with_class_var.__setitem__(0, WithClassVar([2])),
+    lambda s: s.with_class_var[0].items.append(5),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REVIEWED)))
+def test_what_a_review_found(number: int) -> None:
+    _, made = review(REVIEWED[number])
+    assert made
+
+
+def test_a_key_or_element_that_is_equal_is_the_one_that_is_there() -> None:
+    tree, made = review(lambda s: s.by_decimal.__setitem__(Decimal("1.0"), "z"))
+    assert made == [("replace", "/reviewed/by_decimal/1", "z")]
+    assert str(tree.root.by_decimal) == "{Decimal('1'): 'z'}"  # pyright: ignore
+
+
+def test_an_instance_comes_back_from_the_snapshot_as_it_was() -> None:
+    tree, _ = review(lambda s: setattr(s, "priced", s.priced.raised()))
+    again = make_tree(Reviewed)
+    again.restore(1, {"reviewed": {
+        name: wire(tree.public()["reviewed"][name]) for name in ("priced", "split", "nested")
+    }})  # fmt: skip
+    before, after = tree.root, again.root
+    assert after.priced == before.priced == Priced(100)  # pyright: ignore
+    assert (after.split, after.nested) == (before.split, before.nested)  # pyright: ignore
+
+
+def test_what_is_handed_over_does_not_change_any_more() -> None:
+    tree = make_tree(Reviewed)
+    turn = tree.open_turn("test")
+    hold(turn)
+    root: Any = tree.root
+    root.untyped = [1]
+    commit = turn.checkpoint()
+    shown = tree.public()["reviewed"]["untyped"]
+    root.untyped.append(2)
+    assert commit is not None
+    assert commit.operations[0].value == shown == [1]
+    release(turn)
+    turn.roll_back()
+
+
+def test_a_validator_refuses_before_anything_is_changed() -> None:
+    tree = make_tree(Reviewed)
+    turn = tree.open_turn("test")
+    hold(turn)
+    root: Any = tree.root
+    with pytest.raises(ValueError, match="'size' must be >= 0"):
+        root.split.size = -1
+    assert root.split.size == 0
+    with pytest.raises(TypeError, match=r"Reviewed.numbers\[2\] takes int, got 'q'"):
+        root.numbers[::2] = [9, "q"]
+    with pytest.raises(TypeError, match=r"Reviewed.numbers\[4\] takes int, got 'q'"):
+        root.numbers.extend([1, "q"])
+    release(turn)
+    assert turn.commit() is None
+
+
+def test_deleting_from_the_front_of_a_dict_keeps_the_order_when_it_is_undone() -> None:
+    tree = make_tree(Large)
+    root: Any = tree.root
+    before = list(root.table)
+    turn = tree.open_turn("test")
+    hold(turn)
+    for key in before[:500]:
+        del root.table[key]
+    root.table["new"] = Item()
+    root.table.popitem()
+    del root.table[before[700]]
+    root.table.popitem()
+    release(turn)
+    turn.roll_back()
+    assert list(root.table) == before
