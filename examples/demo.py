@@ -1,12 +1,16 @@
-"""Both examples in one app, with links between them: what ``make demo`` serves."""
+"""All examples in one app, with links between them: what ``make demo`` serves."""
 
 import background_task
 import fetch
+import todo
 
 from actorstate import App, hstack, link, vstack
 
-links = hstack(link("Background task", href="/"), link("Fetch", href="/fetch"))
+links = hstack(
+    link("Background task", href="/"), link("Fetch", href="/fetch"), link("To do", href="/todo")
+)
 
 app = App()
 app.add_page(vstack(links, background_task.page()), title="Background task")
 app.add_page(vstack(links, fetch.page()), route="/fetch", title="Fetch")
+app.add_page(vstack(links, todo.page()), route="/todo", title="To do")

@@ -766,3 +766,30 @@ def test_a_link_from_the_state_runs_no_script(visitor: Visitor, lab: Server):
     expect(target).not_to_have_attribute("href", "/choosing")
     assert target.get_attribute("href") is None
     visitor.expect_complaints("a URL was refused for href")
+
+
+# ---- The list of things to do -------------------------------------------------------------------
+
+
+def test_things_to_do_are_added_ticked_off_and_cleared(visitor: Visitor, demo: Server):
+    page = visitor.open(f"{demo.url}/todo")
+    field = page.get_by_label("What")
+    for name in ("bread", "milk", "tea"):
+        field.fill(name)
+        field.press("Enter")
+        expect(page.get_by_role("checkbox", name=name)).to_be_visible()
+        expect(field).to_have_value("")
+        expect(field).to_be_focused()
+    expect(page.get_by_text("3 of 3 left")).to_be_visible()
+
+    first_row = page.get_by_role("listitem").first.element_handle()
+    page.get_by_role("checkbox", name="milk").check()
+    expect(page.get_by_text("2 of 3 left")).to_be_visible()
+    press(page, "Clear done")
+
+    expect(page.get_by_role("listitem")).to_have_text(["bread", "tea"])
+    expect(page.get_by_text("2 of 2 left")).to_be_visible()
+    assert page.get_by_role("listitem").first.evaluate("(row, old) => row === old", first_row)
+
+    page.reload()
+    expect(page.get_by_role("listitem")).to_have_text(["bread", "tea"])

@@ -183,7 +183,7 @@ class ScalarShape(Shape):
 
     def __init__(self, declared: Any, normal: Callable[[Any], Any] | None) -> None:
         super().__init__(declared)
-        self.exact_type = declared if normal is None else None
+        self.exact_type: type | None = declared if normal is None else None
         self.normal = normal
         """Gives the form in which a value is kept; None if every value is kept as it is."""
 
@@ -358,6 +358,8 @@ class DictShape(_Container):
     fields: Mapping[str, Shape] | None
     """The shape of each key's value, for a TypedDict."""
     required: AbstractSet[str]
+    key: Shape
+    value: Shape
     exact_key: type
     """The class of keys that are the same if they are equal."""
 
@@ -549,7 +551,7 @@ class TupleShape(_Frozen):
     def compile(self) -> None:
         self.names = None
         declared: list[Any] = list(get_args(self.declared))
-        self.is_long = declared[-1:] == [...]
+        self.is_long: bool = declared[-1:] == [...]
         if is_namedtuple(self.declared):
             fields = field_types(self.declared)
             self.names, declared = tuple(fields), list(fields.values())
@@ -590,7 +592,7 @@ class FrozenRecordShape(_Frozen):
 
     def compile(self) -> None:
         self.kind: type = get_origin(self.declared) or self.declared
-        self.fields = _field_shapes(self.declared)
+        self.fields: dict[str, Shape] = _field_shapes(self.declared)
 
     def inside(self) -> Iterable[Shape]:
         return self.fields.values()
@@ -617,9 +619,9 @@ class RecordShape(_Container):
 
     def compile(self) -> None:
         self.kind: type = get_origin(self.declared) or self.declared
-        self.fields = _field_shapes(self.declared)
+        self.fields: dict[str, Shape] = _field_shapes(self.declared)
         try:
-            self.tracked_kind = tracked_class(self)
+            self.tracked_kind: type = tracked_class(self)
             object.__new__(self.tracked_kind)
         except TypeError as error:
             reason = f"has no subclass that could note its changes ({error})"
@@ -700,7 +702,7 @@ class UnionShape(Shape):
         members_by_kind(self.declared)
         members = [shape_of(member) for member in get_args(self.declared)]
         # A whole number is a float only where no int is declared.
-        self.members = sorted(members, key=lambda member: member.declared is float)
+        self.members: list[Shape] = sorted(members, key=lambda member: member.declared is float)
 
     def inside(self) -> Iterable[Shape]:
         return self.members
