@@ -3,14 +3,31 @@
 Nothing here awaits, and nothing here knows trio or pykka: what a turn does to a state tree is
 decided and tested in this room alone. The rooms above bring turns in and carry patches out.
 
-- ``expressions``  what ``MyState.counter`` on the class is: a computation for the browser, as data
-- ``convert``      strict conversion between typed values and their JSON form
-- ``values``       the state's own copies of containers
-- ``vars``         one typed field of a state
-- ``handlers``     the methods that events run
-- ``patch``        RFC 6902 operations
-- ``turn``         the exclusive right to change one tree, from grant to commit or rollback
+What a program writes:
+
 - ``definition``   what the body of a State class becomes
 - ``state``        the State class
+- ``vars``         one typed field of a state
+- ``computed``     vars that follow from others, as they are declared
+- ``handlers``     the methods that events run
+- ``effects``      what a handler may ask the browser to do
+- ``router``       where the browser is
+- ``expressions``  what ``MyState.counter`` on the class is: a computation for the browser, as data
+- ``marks``        how an expression stands in an f-string
+
+Values, and what becomes of them:
+
+- ``json_types``   the JSON form of each type
+- ``convert``      strict conversion between typed values and their JSON form
+- ``shapes``       what a declared type says about values: checks them, and makes the state's copies
+- ``tracked``      lists, dicts, sets and instances that note every change
+- ``nodes``        where a tracked value hangs in the state
+- ``changes``      the log of a turn: undone backwards, folded forwards
+- ``patch``        RFC 6902 operations
+
+One tab:
+
 - ``tree``         the instances of one token, and the schema of all State classes of an app
+- ``turn``         the exclusive right to change one tree, from grant to commit or rollback
+- ``evaluation``   computed vars kept up to date
 """

@@ -403,19 +403,24 @@ class DictShape(_Container):
         return own_inside(node, lambda: self._own_all(entries, node))
 
     def _own_all(self, entries: Mapping[Any, Any], node: Any) -> dict[Any, Any]:
-        place, owned = node.actorstate_place, {}
+        place, owned = node.actorstate_place, dict[Any, Any]()
+        unknown = [key for key in entries if self.fields is not None and key not in self.fields]
+        if unknown:
+            names = ", ".join(self.fields or ())
+            raise Unfit(self, entries, f"it has no key {unknown[0]!r}, only {names}")
         for key, value in entries.items():
             mine = self._own_key(key, place)
             owned[mine] = self._own_at(self.at(mine), value, place, node, mine)
         return owned
 
     def _own_key(self, key: Any, place: Place) -> Any:
-        if self.fields is None:
+        if self.fields is not None:
+            return key
+        try:
             return self.key.own(key, place, place, None)
-        if key not in self.fields:
-            names = ", ".join(self.fields)
-            raise Unfit(self, {key: ...}, f"it has no key {key!r}, only {names}")
-        return key
+        except Unfit as unfit:
+            unfit.steps.append(" as a key")
+            raise
 
     def check_removal(self, key: Any, node: TrackedDict) -> None:
         """Make sure that a value is still of the type without a key.

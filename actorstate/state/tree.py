@@ -10,7 +10,8 @@ import attrs
 
 from actorstate.exceptions import SnapshotError, UnknownHandlerError
 from actorstate.state.changes import VarChange
-from actorstate.state.computed import ROUTER, Computed, ComputedVars
+from actorstate.state.computed import Computed
+from actorstate.state.evaluation import ROUTER, ComputedVars
 from actorstate.state.handlers import Handler
 from actorstate.state.json_types import Plain, encode_json
 from actorstate.state.patch import Operation, pointer
