@@ -129,6 +129,9 @@ def test_a_mixin_is_no_state_and_names_what_is_wrong_in_it() -> None:
         class Uses(Wrong, Root):  # pyright: ignore
             pass
 
+    with pytest.raises(AttributeError, match="Counting is a mixin and has no 'count' of its own"):
+        _ = Counting.count
+
     class Missing(State, mixin=True):
         count: int
 

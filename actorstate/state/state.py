@@ -37,6 +37,12 @@ class StateMeta(type):
     """
 
     def __getattr__(cls, name: str) -> Any:
+        if is_mixin(cls):
+            message = (
+                f"{cls.__name__} is a mixin and has no {name!r} of its own; name the state that is "
+                f"made with it"
+            )
+            raise AttributeError(message)
         if "_definition" not in vars(cls):  # the class is being made
             raise AttributeError(name)
         definition = cast("type[State]", cls).definition()
