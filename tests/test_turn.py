@@ -191,7 +191,7 @@ class TurnMachine(RuleBasedStateMachine):
         self.tree = make_tree()
         self.store = MemoryStore()
         self.model = self.values()
-        self.client: dict[str, Any] = copy.deepcopy(self.tree.public())
+        self.client: dict[str, Any] = copy.deepcopy(dict(self.tree.public()))
         self.turn: Turn | None = None
         self.draft: dict[tuple[type[State], str], Any] = {}
         self.versions = 0

@@ -44,6 +44,15 @@ class Untouched(dict[str, Plain]):
         """The same as a member of a JSON object, under the state's name."""
 
 
+class UntouchedTab(dict[str, Mapping[str, Plain]]):
+    """What a browser sees of a tab in which nobody has touched anything. Shared: not to change."""
+
+    def __init__(self, states: Mapping[str, Untouched]) -> None:
+        super().__init__(states)
+        self.encoded: Final = b"{" + b",".join(one.member for one in states.values()) + b"}"
+        """The same as JSON."""
+
+
 @final
 @attrs.frozen(eq=False)
 class Schema:
@@ -68,9 +77,11 @@ class Schema:
         ]
 
     @functools.cached_property
-    def defaults(self) -> Mapping[str, Mapping[str, Plain]]:
+    def defaults(self) -> UntouchedTab:
         """What a browser sees of states that nobody has touched, without computed vars."""
-        return {name: Untouched(name, _public_defaults(cls)) for name, cls in self.states.items()}
+        return UntouchedTab(
+            {name: Untouched(name, _public_defaults(cls)) for name, cls in self.states.items()}
+        )
 
     @classmethod
     def of(cls, root: type[State]) -> Schema:
@@ -194,11 +205,13 @@ class StateTree:
 
     # ---- for others ------------------------------------------------------------------------
 
-    def public(self) -> dict[str, Mapping[str, Plain]]:
+    def public(self) -> Mapping[str, Mapping[str, Plain]]:
         """Give what a browser sees: the JSON form of every var but the backend ones.
 
         For between turns. Computed vars that await have to be settled before.
         """
+        if not self._states and not self.schema.shown_computed:
+            return self.schema.defaults
         shown: dict[str, Mapping[str, Plain]] = dict(self.schema.defaults)
         for cls, state in self._states.items():
             shown[cls.get_full_name()] = {

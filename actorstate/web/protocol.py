@@ -20,7 +20,7 @@ from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.effects import Effect
 from actorstate.state.json_types import Plain
 from actorstate.state.router import Router
-from actorstate.state.tree import Untouched
+from actorstate.state.tree import Untouched, UntouchedTab
 
 SUBPROTOCOL: Final = "actorstate.v1"
 """What a client has to propose in its WebSocket handshake."""
@@ -200,6 +200,8 @@ def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
 
     An app has many states, and a tab that is being opened has touched none of them.
     """
+    if type(state) is UntouchedTab:
+        return msgspec.Raw(state.encoded)
     members = [
         values.member if type(values) is Untouched else msgspec.json.encode({name: values})[1:-1]
         for name, values in state.items()
