@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Generator
+from contextvars import copy_context
 from typing import Any, ClassVar, Self
 
 import pytest
@@ -592,3 +593,45 @@ def finish(tree: StateTree, turn: Turn, end: str, client: dict[str, Any] | None)
                 client[operation.path.split("/")[2]] = operation.value
             else:
                 client["items"] = list(tree.state(Law).items)
+
+
+# ---- changes of others while an async one awaits ------------------------------------------------
+
+
+@pytest.mark.parametrize("begins_known", [False, True])
+@pytest.mark.parametrize("end", ["commit", "roll back"])
+def test_a_turn_that_ends_while_an_async_one_awaits_is_not_missed(
+    later: StateTree, begins_known: bool, end: str
+) -> None:
+    """A task reads outside of its block, so turns of others come and go meanwhile."""
+    state = later.state(Later)
+    if begins_known:
+        drive(state.slow)
+    turn = later.open_turn("before")
+    hold(turn)
+    state.word = "b"  # in doubt, and so computed by who reads it next
+    task, reading = copy_context(), state.slow.__await__()
+    assert task.run(next, reading) == "pausing"  # it has read b
+    if end == "commit":
+        state.word = "c"
+        turn.stored(turn.commit())
+    else:
+        turn.roll_back()
+    release(turn)
+    with pytest.raises(StopIteration):
+        task.run(next, reading)
+    assert drive(state.slow) == ("c!" if end == "commit" else "a!")
+
+
+def test_of_two_that_compute_it_at_once_the_later_state_counts(later: StateTree) -> None:
+    state = later.state(Later)
+    task, first = copy_context(), state.slow.__await__()
+    assert task.run(next, first) == "pausing"
+    with Change(later):
+        state.word = "b"
+    assert drive(state.slow) == "b!"
+    with pytest.raises(StopIteration) as stopped:
+        task.run(next, first)
+    assert stopped.value.value == "b!"
+    assert drive(state.slow) == "b!"
+    assert Later.log.count("begin b") == 1

@@ -12,7 +12,7 @@ from clients import Client
 from trio.testing import wait_all_tasks_blocked
 
 from actorstate import App, Router, State, background, computed
-from actorstate.actors.messages import Attach, Event
+from actorstate.actors.messages import Attach, Detach, Event
 
 
 class Live(State, root=True):
@@ -139,3 +139,26 @@ async def test_a_page_that_connects_from_elsewhere_is_told_to_those_that_are_her
         second = await attached(app, Client("two", attrs.evolve(Router("tab"), path="/orders")))
         assert first.state["live"]["where"] == second.state["live"]["where"] == "/orders"
         assert first.version == second.version == 1
+
+
+async def test_a_page_whose_welcome_waits_is_closed_when_the_app_is_left() -> None:
+    Live.gate["a"] = trio.Event()
+    client = Client()
+    async with App(root=Live) as app:
+        app.directory.ref("tab").tell(Attach(client))
+        await wait_all_tasks_blocked()
+        assert Live.begun == ["a"]
+        assert client.notices == []
+    assert client.closed
+
+
+async def test_a_page_that_leaves_before_its_welcome_is_ready_is_not_attached() -> None:
+    Live.gate["a"] = trio.Event()
+    client = Client()
+    async with App(root=Live) as app:
+        app.directory.ref("tab").tell(Attach(client))
+        app.directory.ref("tab").tell(Detach(client))
+        await wait_all_tasks_blocked()
+        Live.gate["a"].set()
+        await fire(app, "say", "b")
+        assert client.patches == []

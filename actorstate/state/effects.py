@@ -106,7 +106,7 @@ def set_focus(id: str) -> Effect:  # noqa: A002 - the word of HTML
 
 
 def set_value(id: str, value: object) -> Effect:  # noqa: A002 - the word of HTML
-    """Ask the browser to change what stands in an input element, as if it had been typed.
+    """Ask the browser to change what stands in a field. No event follows, and an edit ends.
 
     Args:
         id: the element's ``id``.

@@ -79,6 +79,8 @@ class ComputedVars:
         self._cells: Final[dict[Computed[Any], _Cell]] = {}
         self._stamps: Final[dict[Source, int]] = {}
         self._readers: Final[dict[Source, set[Computed[Any]]]] = {}
+        self._awaiting: int = 0
+        """How many are being computed that await. They have read, and are no readers yet."""
         self._doubtful: Final[set[Computed[Any]]] = set()
         self._unshown: Final[set[Computed[Any]]] = set()
         self._handed_over: Final[dict[Computed[Any], Plain]] = {}
@@ -97,7 +99,7 @@ class ComputedVars:
 
     def invalidate(self, log: Log) -> None:
         """Take note that the vars of a log have changed, again."""
-        if self._readers:
+        if self._readers or self._awaiting:
             self._touch_all(log.entries)
 
     def _doubt_readers(self, source: Source) -> None:
@@ -114,7 +116,7 @@ class ComputedVars:
         log = turn.log
         seen, absorbed = self._noticed[1:] if self._noticed[0] is log else (0, 0)
         # The last entry that was seen has grown if it has absorbed others.
-        if self._readers:
+        if self._readers or self._awaiting:
             self._touch_all(log.entries[max(0, seen - (log.absorbed > absorbed)) :])
         self._noticed = log, len(log.entries), log.absorbed
 
@@ -181,6 +183,7 @@ class ComputedVars:
             return
         evaluation = Evaluation(self, var, chain)
         writing_again = forbid_writing()
+        self._awaiting += 1
         try:
             steps: Generator[Any, Any, Any] = var.function(
                 evaluation.recorder(var.owner)
@@ -192,6 +195,7 @@ class ComputedVars:
             result = _Failure(error)
         finally:
             writing_again()
+            self._awaiting -= 1
         self._keep(evaluation, result)
 
     def is_settled(self, var: Computed[Any], chain: tuple[Computed[Any], ...]) -> bool:
@@ -229,15 +233,20 @@ class ComputedVars:
     def _keep(self, evaluation: Evaluation, result: Any) -> None:
         var = evaluation.var
         cell = self._cells.setdefault(var, _Cell())
+        self.notice()
+        is_late = any(self.stamp(source) != stamp for source, stamp in evaluation.read.items())
+        if is_late and cell.value is not MISSING:
+            self._doubtful.add(var)  # another may have computed it since, from what is now
+            return
         for source in cell.read.keys() - evaluation.read.keys():
             self._readers[source].discard(var)
         cell.read = evaluation.read
         for source in cell.read:
             self._readers.setdefault(source, set()).add(var)
-        self._doubtful.discard(var)
-        self.notice()
-        if any(self.stamp(source) != stamp for source, stamp in cell.read.items()):
-            self._doubtful.add(var)  # something changed while it was awaiting
+        if is_late:
+            self._doubtful.add(var)
+        else:
+            self._doubtful.discard(var)
         self._set(var, cell, result)
 
     def _set(self, var: Computed[Any], cell: _Cell, result: Any) -> None:
@@ -264,7 +273,7 @@ class ComputedVars:
 
     def settle(self) -> None:
         """Compute again what pages show and what is in doubt; what awaits was settled before."""
-        if not self._readers:
+        if not (self._readers or self._awaiting):
             return
         self.notice()
         for var in sorted(self._doubtful, key=str):
@@ -290,7 +299,7 @@ class ComputedVars:
         """
         if welcome:
             return [var for var in self.tree.schema.shown_computed if self._needs_await(var)]
-        if not self._readers:
+        if not (self._readers or self._awaiting):
             return []
         self.notice()
         return [
