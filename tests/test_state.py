@@ -225,7 +225,7 @@ def test_a_state_has_one_parent() -> None:
 def test_a_background_task_must_be_async() -> None:
     with pytest.raises(TypeError, match=r"async def.*for .*not_async"):
 
-        @background
+        @background  # pyright: ignore[reportArgumentType] - the point of the test
         def not_async(self: Any) -> None: ...
 
     with pytest.raises(TypeError, match="marked already; one of @event and @background"):
@@ -267,7 +267,7 @@ def test_only_a_plain_function_can_run_in_a_thread() -> None:
 
     with pytest.raises(TypeError, match="marked already"):
 
-        @background
+        @background  # pyright: ignore[reportArgumentType] - the point of the test
         @event(thread=True)
         def both(self: Any) -> None: ...
 

@@ -10,6 +10,9 @@ What a program writes:
 - ``vars``         one typed field of a state
 - ``computed``     vars that follow from others, as they are declared
 - ``handlers``     the methods that events run
+- ``methods``      what their parameters take, from JSON and back
+- ``invocations``  handlers with arguments
+- ``task_options`` how a background task goes with others
 - ``effects``      what a handler may ask the browser to do
 - ``router``       where the browser is
 - ``expressions``  what ``MyState.counter`` on the class is: a computation for the browser, as data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
 import sys
@@ -87,6 +86,7 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
     own_vars = dict(_collect_vars(cls, bodies, taken))
     own_computed = dict(_collect_computed(cls, bodies, {**taken, **own_vars}))
     handlers = dict(_collect_handlers(cls, bodies, {**taken, **own_vars, **own_computed}))
+    _refuse_name_of_canceller(cls, parent, handlers)
     _clear_the_way(cls, own_vars, above.all_vars if above else {})
     name = snake_case(cls.__name__)
     return Definition(
@@ -158,6 +158,21 @@ def _refuse_taken_name(cls: type[State], parent: type[State] | None) -> None:
         f"{other.get_full_name()!r}; rename one of the classes"
     )
     raise StateDefinitionError(message)
+
+
+def _refuse_name_of_canceller(
+    cls: type[State], parent: type[State] | None, handlers: Mapping[str, Handler]
+) -> None:
+    """Refuse a handler that has on the wire the name of the canceller of a parent's task."""
+    if parent is None or "cancel" not in handlers:
+        return
+    task = parent.definition().handlers.get(snake_case(cls.__name__))
+    if task is not None and task.is_background:
+        message = (
+            f"{handlers['cancel']} would have the name by which {task}.cancel is called, which "
+            f"cancels that background task; rename one of them"
+        )
+        raise StateDefinitionError(message)
 
 
 def _replaces(cls: type[State], other: type[State]) -> bool:
@@ -244,7 +259,7 @@ def _collect_handlers(
         if name.startswith("__") or name in _OURS or isinstance(member, Var | Computed):
             _refuse_constructor(cls, name, member)
         elif isinstance(member, Handler):
-            yield name, _as_reachable(cls, name, copy.copy(member), taken)
+            yield name, _as_reachable(cls, name, member, taken)
         elif isinstance(member, FunctionType) and not name.startswith("_"):
             yield name, _as_reachable(cls, name, Handler(member), taken)
         elif not _may_stay(bodies, name, member):
@@ -283,7 +298,7 @@ def _as_reachable(
     if name.startswith("_"):
         message = f"{cls.__name__}.{name} is private and no browser can reach it; rename it"
         raise StateDefinitionError(message)
-    handler.__set_name__(cls, name)
+    handler = handler.copy_for(cls, name)
     type.__setattr__(cls, name, handler)
     for parameter in handler.signature.parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):

@@ -7,48 +7,60 @@ handler returns it (``return MyState.my_task``), and calling it binds arguments
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType, MethodType, SimpleNamespace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from types import MappingProxyType, MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
+    Never,
     Self,
+    TypeAlias,
     TypeVar,
     cast,
     final,
-    get_type_hints,
     overload,
 )
 
-import attrs
-import cattrs
-
 from actorstate.exceptions import BadArgumentsError, StateDefinitionError
-from actorstate.state.convert import UNFIT, error_details, make_converter, type_name
 from actorstate.state.effects import Effect
-from actorstate.state.expressions import Expression
-from actorstate.state.vars import FixedPlace, Var
+from actorstate.state.invocations import Invocation
+from actorstate.state.json_types import Plain, bare
+from actorstate.state.methods import Method
+from actorstate.state.task_options import OnDisconnect, Overlap, TaskOptions
+from actorstate.state.vars import FixedPlace, Var, shape_for
 
 if TYPE_CHECKING:
     from actorstate.state.state import State
 
+__all__ = [
+    "Canceller",
+    "FollowUp",
+    "Handler",
+    "Invocation",
+    "Setter",
+    "as_follow_ups",
+    "as_invocation",
+    "background",
+    "event",
+]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_converter: Final = make_converter()
+AsyncMethod: TypeAlias = Callable[..., Coroutine[Any, Any, Any] | AsyncIterator[Any]]
 
 
-class Handler:
+class Handler(Method):
     """A reference to a method of a state that events may run.
 
     Calling it binds arguments: ``MyState.add(3)`` is an `Invocation`, not a call.
 
     Args:
         function: the method.
-        is_background: whether it runs beside the other handlers.
+        options: of a background task; None for what runs as a turn.
         in_thread: whether it blocks, and so runs in a thread.
     """
 
@@ -56,25 +68,66 @@ class Handler:
         self,
         function: Callable[..., Any],
         *,
-        is_background: bool = False,
+        options: TaskOptions | None = None,
         in_thread: bool = False,
     ) -> None:
-        self.function: Final = function
-        self.is_background: Final = is_background
+        super().__init__(function)
+        self.options: Final = options
         self.in_thread: Final = in_thread
-        self._owner: type[State] | None = None
         self.name: str = function.__name__
-        functools.update_wrapper(self, function)
+        self._owner: type[State] | None = None
 
     def __set_name__(self, owner: type[State], name: str) -> None:
-        self._owner = owner
-        self.name = name
+        if self._owner is None:  # else it is named a second time, as in `stop = Other.stop`
+            self._owner = owner
+            self.name = name
+
+    def copy_for(self, owner: type[State], name: str) -> Self:
+        """Give another one of the same function, for a class of its own.
+
+        It shares nothing that depends on the class: the label is made anew, and the canceller is
+        in the definition of the class and not in here.
+        """
+        mine = copy.copy(self)
+        vars(mine).pop("label", None)
+        mine._owner, mine.name = owner, name  # noqa: SLF001 - of this class
+        return mine
 
     def __repr__(self) -> str:
         return f"<handler {self}>"
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it runs beside the other handlers."""
+        return self.options is not None
+
+    @property
+    def cancel(self) -> Canceller:
+        """The handler that cancels this background task, wherever it runs in the tab.
+
+        Like a setter it can be reached from a browser once it is named here, and not before.
+
+        Raises:
+            AttributeError: this is no background task; or it is that of a mixin, or of a class
+                that is still being made, and so no state's yet.
+        """
+        if not _is_of_a_state(self):
+            message = (
+                f"{self.function.__qualname__} is of no state yet; name the state that is made "
+                f"with it, as in MyState.{self.name}.cancel"
+            )
+            raise AttributeError(message)
+        if self.options is None:
+            message = f"{self} is no background task: there is nothing to cancel"
+            raise AttributeError(message)
+        handlers = self.owner.definition().handlers
+        canceller = handlers.get(f"{self.name}.cancel")
+        if not isinstance(canceller, Canceller):
+            handlers[f"{self.name}.cancel"] = canceller = Canceller(self)
+        return canceller
 
     @functools.cached_property
     def label(self) -> str:
@@ -129,137 +182,43 @@ class Handler:
         """Let a page send at most one of these in ``seconds``; those between are dropped."""
         return Invocation(self).throttle(seconds)
 
-    @functools.cached_property
-    def signature(self) -> inspect.Signature:
-        """The parameters after ``self``, each of which may be given by name as well."""
-        signature = inspect.signature(self.function)
-        _, *parameters = signature.parameters.values()
-        return signature.replace(parameters=[_by_name_too(one) for one in parameters])
-
-    @functools.cached_property
-    def _types(self) -> Mapping[str, Any]:
-        """What each parameter takes. Annotations may name what is defined later: not at import."""
-        written = inspect.get_annotations(self.function)
-        # Of the parameters alone: what a handler returns is no business of the browser.
-        named = {name: written.get(name, Any) for name in self.signature.parameters}
-        declared = SimpleNamespace(__annotations__=named)
-        hints = get_type_hints(declared, self.function.__globals__)
-        return {name: hints[name] for name in named}
-
-    @functools.cached_property
-    def _structure_hooks(self) -> Mapping[str, Callable[[Any], Any]]:
-        return {name: _argument_hook(declared) for name, declared in self._types.items()}
-
-    def structure(self, args: Any) -> tuple[Any, ...]:
-        """Turn the JSON arguments of an event into what the method takes, strictly.
-
-        Args:
-            args: as in the event frame: a list, or an object by parameter name.
-
-        Raises:
-            BadArgumentsError: wrong number, unknown names, or a value of another type.
-        """
-        if not args and not self.signature.parameters:
-            return ()
-        bound = self._bind(args)
-        for position, (name, value) in enumerate(bound.arguments.items()):
-            key = f".{name}" if isinstance(args, Mapping) else f"[{position}]"
-            bound.arguments[name] = self._structure_one(name, value, f"$.args{key}")
-        bound.apply_defaults()  # else a default before a given name would be skipped
-        return bound.args
-
-    def _bind(self, args: Any) -> inspect.BoundArguments:
-        try:
-            if isinstance(args, Mapping):
-                return self.signature.bind(**cast("Mapping[str, Any]", args))
-            if isinstance(args, list | tuple):
-                return self.signature.bind(*cast("Sequence[Any]", args))
-            message = f"{self}: expected a list, or an object by parameter name"
-            raise BadArgumentsError(message, "$.args")
-        except TypeError as error:
-            # The names alone: a default is the program's own affair.
-            takes = ", ".join(self.signature.parameters)
-            message = f"{self}({takes}): {error}, got {reprlib.repr(cast('object', args))}"
-            raise BadArgumentsError(message, "$.args") from error
-
-    def _structure_one(self, name: str, value: Any, where: str) -> Any:
-        try:
-            return self._structure_hooks[name](value)
-        except UNFIT as error:
-            details, culprit = error_details(error, where)[0]
-            message = f"{self}: {name}: {self._expectation(name, value, details)}"
-            raise BadArgumentsError(message, culprit) from error
-
-    def _expectation(self, name: str, value: object, details: str) -> str:
-        """Complete what is known of a value that does not fit by what would, and what it was."""
-        if ", got " in details:
-            return details
-        wanted = type_name(self._types[name])
-        return f"expected {wanted}, got {reprlib.repr(value)} ({details})"
-
-    def own(self, name: str, value: Any) -> Any:
-        """Check a value that the program binds to a parameter, and give the handler's own copy.
-
-        Raises:
-            TypeError: the value is not of the annotated type.
-        """
-        if isinstance(value, Expression):
-            message = (
-                f"{self}: {name} is bound to {value!r}, which only the browser can compute; in a "
-                f"handler bind a value, as in self.name"
-            )
-            raise TypeError(message)
-        return self._own_one(name, value)
-
-    def _own_one(self, name: str, value: Any) -> Any:
-        try:
-            return self._copy(name, value)
-        except UNFIT as error:
-            details, culprit = error_details(error, name)[0]
-            inside = f" at {culprit}" if culprit != name else ""
-            message = f"{self}: {name}: {self._expectation(name, value, details)}{inside}"
-            raise TypeError(message) from error
-
-    def _copy(self, name: str, value: Any) -> Any:
-        declared = self._types[name]
-        if declared in (Any, object):
-            return self._structure_hooks[name](value)
-        copy = self._structure_hooks[name](_converter.unstructure(value, declared))
-        # The JSON form of a set is that of a list, too; a value of the program has one type.
-        if not isinstance(value, type(copy)) and not (type(copy) is float and type(value) is int):
-            message = f"expected {type_name(declared)}, got {reprlib.repr(value)}"
-            raise ValueError(message)
-        return copy
-
     def check(self) -> None:
         """Resolve the annotations of the parameters, which may name what is defined later.
 
         Raises:
-            StateDefinitionError: an annotation names nothing, or a type without a JSON form.
+            StateDefinitionError: an annotation names nothing, or a type without a JSON form; or
+                what ``resume=True`` has to keep has none.
         """
+        super().check()
+        if self.options is not None and self.options.resume:
+            self._check_resumable()
+
+    def _check_resumable(self) -> None:
+        for name, declared in self._types.items():
+            place = f"{self} has resume=True, which keeps its arguments in the snapshot: {name}"
+            if bare(declared) in (Any, object):
+                message = f"{place} has no type that says what it is; write `{name}: int`, say"
+                raise StateDefinitionError(message)
+            _ = shape_for(place, declared)
+            default = self.signature.parameters[name].default
+            if default is not inspect.Parameter.empty:
+                self._check_default(name, default)
+
+    def _check_default(self, name: str, default: object) -> None:
         try:
-            _ = self._structure_hooks
-        except (NameError, cattrs.StructureHandlerNotFoundError) as error:
-            message = (
-                f"{self} cannot take arguments from a browser by its annotations "
-                f"({str(error).rstrip('.')}); import the type at the top level of the module, or, "
-                f"if no browser shall call it, start the method's name with _"
-            )
+            _ = self.own(name, default)
+        except TypeError as error:
+            message = f"{error}; with resume=True the default has to be of the annotated type, too"
             raise StateDefinitionError(message) from error
 
 
-def _by_name_too(parameter: inspect.Parameter) -> inspect.Parameter:
-    if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
-        return parameter
-    return parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+def _is_of_a_state(handler: Handler) -> bool:
+    """Tell the handler of a state from that of a mixin, or of a class that is being made."""
+    owner = handler._owner  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - may have none
+    return owner is not None and "_definition" in vars(owner)
 
 
-def _argument_hook(declared: Any) -> Callable[[Any], Any]:
-    structure = _converter.get_structure_hook(declared)
-    return lambda value: structure(value, declared)
-
-
-def _refuse_direct_call(handler: Handler, *_args: object, **_kwargs: object) -> None:
+def _refuse_direct_call(handler: Handler, *_args: object, **_kwargs: object) -> Never:
     message = (
         f"{handler} is a background task and cannot be called; trigger it with "
         f"`return {handler}` or `yield {handler}`"
@@ -289,112 +248,37 @@ class Setter(Handler):
     def _own_one(self, name: str, value: Any) -> Any:  # noqa: ARG002
         return self._var.own(value, FixedPlace(str(self), "it is bound to an event"))
 
+    def _unstructure_one(self, name: str, value: Any) -> Plain:  # noqa: ARG002
+        return self._var.plain(value)
+
     def check(self) -> None:
         """Nothing to resolve: the var has its type already."""
 
 
-_NO_KEYWORDS: Final[Mapping[str, object]] = MappingProxyType({})
-
-
 @final
-@attrs.frozen
-class Invocation:
-    """A handler with arguments: what an element sends, or a handler returns."""
+class Canceller(Handler):
+    """The handler ``MyState.my_task.cancel``: it cancels a background task of its tab.
 
-    handler: Handler
-    args: tuple[object, ...] = ()
-    """Values; in a page also expressions, which the browser computes when the event fires."""
-    kwargs: Mapping[str, object] = _NO_KEYWORDS
-    """Those behind the first parameter that is free, by name."""
-    debounced: float | None = None
-    """Send only once so many seconds have passed without another; the last one counts."""
-    throttled: float | None = None
-    """Send at most one in so many seconds; those between are dropped."""
+    Args:
+        task: the one that it cancels. That of a class made with a mixin has a canceller of its
+            own, as it is a handler of its own.
+    """
 
-    def debounce(self, seconds: float) -> Invocation:
-        """Let a page send this only once ``seconds`` have passed without another."""
-        return attrs.evolve(self, debounced=_interval(seconds))
+    def __init__(self, task: Handler) -> None:
+        super().__init__(_cancel)
+        self.task: Final = task
+        self._owner = task.owner
+        self.name = f"{task.name}.cancel"
 
-    def throttle(self, seconds: float) -> Invocation:
-        """Let a page send at most one of these in ``seconds``; those between are dropped."""
-        return attrs.evolve(self, throttled=_interval(seconds))
 
-    @property
-    def name(self) -> str:
-        """The handler's name on the wire."""
-        return self.handler.full_name
-
-    @property
-    def by_name(self) -> Mapping[str, object]:
-        """All that is bound, by parameter name."""
-        named = zip(self.handler.signature.parameters, self.args, strict=False)
-        return {**dict(named), **self.kwargs}
-
-    @property
-    def free(self) -> str | None:
-        """The first parameter that is not bound, which takes what the browser sends."""
-        bound = self.by_name
-        return next((one for one in self.handler.signature.parameters if one not in bound), None)
-
-    @property
-    def takes_more(self) -> bool:
-        """Whether the handler takes another argument after these, such as an input's value."""
-        return self.free is not None
-
-    def check(self, *, sent: int = 0) -> None:
-        """Make sure that the handler can be called with these arguments.
-
-        Args:
-            sent: how many more the browser will add.
-
-        Raises:
-            TypeError: some are missing.
-        """
-        self._bind([None] * sent)
-
-    def fill(self, value: object) -> Invocation:
-        """Bind the first parameter that is free, as what the browser sends does.
-
-        Raises:
-            TypeError: none is.
-        """
-        if self.free is None:
-            message = f"{self.handler}{self.handler.signature} is free to take nothing more"
-            raise TypeError(message)
-        filled = self.handler(**{**self.by_name, self.free: value})
-        return attrs.evolve(self, args=filled.args, kwargs=filled.kwargs)
-
-    def complete(self) -> Invocation:
-        """Give the invocation as another handler triggers it: by position, with its own values.
-
-        Raises:
-            TypeError: arguments are missing, or one is not of the annotated type.
-        """
-        bound = self._bind([])
-        for name, value in self.by_name.items():
-            bound.arguments[name] = self.handler.own(name, value)
-        if bound.kwargs:  # a parameter before them is left to its default
-            bound.apply_defaults()
-        return Invocation(self.handler, bound.args)
-
-    def _bind(self, sent: Sequence[object]) -> inspect.BoundArguments:
-        signature = self.handler.signature
-        try:
-            return signature.bind(*self.args, *sent, **self.kwargs)
-        except TypeError as error:
-            message = f"{self.handler}{signature}: {error}; bind it, as in {self.handler}(value)"
-            raise TypeError(message) from None
+def _cancel(_: State) -> Never:
+    """Stand for the method that a canceller has not: what it does is the token actor's work."""
+    message = "a canceller is carried out by the token actor, and is no method to call"
+    raise AssertionError(message)
 
 
 FollowUp = Invocation | Effect
 """What a handler may ask for, by returning or yielding it."""
-
-
-def _interval(seconds: float) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
-        message = f"expected a number of seconds above 0, got {seconds!r}"
-        raise ValueError(message)
-    return seconds
 
 
 def as_invocation(value: object) -> Invocation:
@@ -502,16 +386,53 @@ def _refuse_thread(function: Callable[..., Any]) -> None:
     raise StateDefinitionError(message)
 
 
-def background(function: Function) -> Function:
+@overload
+def background(function: AsyncMethod, /) -> Handler: ...
+
+
+@overload
+def background(
+    *, on_disconnect: OnDisconnect = "keep", overlap: Overlap = "allow", resume: bool = False
+) -> Callable[[AsyncMethod], Handler]: ...
+
+
+def background(
+    function: Any = None,
+    /,
+    *,
+    on_disconnect: OnDisconnect = "keep",
+    overlap: Overlap = "allow",
+    resume: bool = False,
+) -> Any:
     """Mark an async method as a background task: it runs beside the other handlers.
 
     Inside it, state may be changed only within ``async with self``. It is triggered by an
     element, or by ``return MyState.my_task`` and ``yield MyState.my_task`` from a handler.
+    ``MyState.my_task.cancel`` is a handler, too: it cancels the task.
+
+    Args:
+        function: the method, where it is written ``@background``.
+        on_disconnect: when no page shows the tab any more, ``"keep"`` lets the task go on,
+            ``"cancel"`` cancels it.
+        overlap: when it is triggered while it runs in the same tab, ``"allow"`` starts another
+            one beside it, ``"skip"`` does nothing, ``"replace"`` cancels the one that runs, and
+            ``"queue"`` waits until it has ended.
+        resume: record the running task in the snapshot, with its arguments, each of which needs
+            an annotation that says what it is.
 
     Raises:
-        TypeError: the method is neither an async function nor an async generator.
+        TypeError: the method is neither an async function nor an async generator; or an option
+            is of another kind.
+        ValueError: an option is none of the words it may be.
     """
+    options = TaskOptions(on_disconnect, overlap, resume)
+    if function is None:
+        return functools.partial(_as_background, options=options)
+    return _as_background(function, options=options)
+
+
+def _as_background(function: Any, *, options: TaskOptions) -> Handler:
     if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
         message = f"@background needs an async function; write `async def` for {_named(function)}"
         raise TypeError(message)
-    return cast("Function", Handler(function, is_background=True))
+    return Handler(function, options=options)

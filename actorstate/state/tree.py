@@ -107,12 +107,18 @@ class Schema:
             UnknownHandlerError: there is none that a browser may call.
         """
         path, _, method = name.rpartition(".")
-        state = self.states.get(path)
-        handler = state.definition().handlers.get(method) if state is not None else None
+        handler = self._look_up(path, method)
+        if handler is None:  # a canceller's own name is that of the task and another word
+            path, _, task = path.rpartition(".")
+            handler = self._look_up(path, f"{task}.{method}")
         if handler is None:
             message = f"no handler {name!r}"
             raise UnknownHandlerError(message)
         return handler
+
+    def _look_up(self, state: str, method: str) -> Handler | None:
+        cls = self.states.get(state)
+        return cls.definition().handlers.get(method) if cls is not None else None
 
 
 def _public_defaults(cls: type[State]) -> dict[str, Plain]:

@@ -1,0 +1,56 @@
+"""How a background task goes with others, with pages that close, and with the end of the program.
+
+Declared here, checked where they are written; carried out by the token actor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias, cast, final, get_args
+
+import attrs
+
+OnDisconnect: TypeAlias = Literal["keep", "cancel"]
+"""What becomes of a running task when no page shows its tab any more."""
+
+Overlap: TypeAlias = Literal["allow", "skip", "replace", "queue"]
+"""What a trigger does while the task runs already."""
+
+_CHOICES: Final = {"on_disconnect": get_args(OnDisconnect), "overlap": get_args(Overlap)}
+
+
+def _check_choice(_: TaskOptions, field: attrs.Attribute[Any], value: Any) -> None:
+    allowed = cast("tuple[str, ...]", _CHOICES[field.name])
+    *others, last = map(repr, allowed)
+    message = f"@background({field.name}=) takes {', '.join(others)} or {last}, got {value!r}"
+    if not isinstance(value, str):
+        raise TypeError(message)
+    if value not in allowed:
+        raise ValueError(message)
+
+
+def _check_bool(_: TaskOptions, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        message = f"@background({field.name}=) takes True or False, got {value!r}"
+        raise TypeError(message)
+
+
+@final
+@attrs.frozen
+class TaskOptions:
+    """The options of a background task, as ``@background(...)`` has them.
+
+    Raises:
+        ValueError: a word that is none of those allowed.
+        TypeError: something that is no word, or, for ``resume``, no bool.
+    """
+
+    on_disconnect: OnDisconnect = attrs.field(default="keep", validator=_check_choice)
+    """``keep``: it goes on without a page. ``cancel``: it is cancelled when no page is left."""
+    overlap: Overlap = attrs.field(default="allow", validator=_check_choice)
+    """What a trigger does while the task runs in the same tab, with whatever arguments.
+
+    ``allow``: start another one beside it. ``skip``: nothing. ``replace``: cancel it, and start
+    another one. ``queue``: start another one when it has ended.
+    """
+    resume: bool = attrs.field(default=False, validator=_check_bool)
+    """Whether the running task is recorded in the snapshot, with its arguments."""
