@@ -317,9 +317,9 @@ def test_the_canceller_of_a_copy_cancels_the_copy() -> None:
 
 
 def test_the_task_of_a_mixin_is_of_no_state_and_has_no_canceller() -> None:
-    with pytest.raises(AttributeError, match="Working.work is of no state yet.*MyState.work.canc"):
+    with pytest.raises(AttributeError, match="Working.work is of no state.*MyState.work.canc"):
         _ = Working.work.cancel
-    with pytest.raises(AttributeError, match="is of no state yet"):
+    with pytest.raises(AttributeError, match="is of no state"):
 
         class Early(Tasks):
             @background

@@ -12,6 +12,7 @@ What a program writes:
 - ``handlers``     the methods that events run
 - ``methods``      what their parameters take, from JSON and back
 - ``invocations``  handlers with arguments
+- ``hooks``        the methods that the library runs
 - ``task_options`` how a background task goes with others
 - ``effects``      what a handler may ask the browser to do
 - ``router``       where the browser is

@@ -15,6 +15,7 @@ import attrs
 from actorstate.exceptions import StateDefinitionError
 from actorstate.state.computed import Computed
 from actorstate.state.handlers import Handler, Setter
+from actorstate.state.hooks import HOOK_NAMES, Hook, as_hook
 from actorstate.state.json_types import type_name
 from actorstate.state.vars import Var
 
@@ -66,7 +67,13 @@ class Definition:
     all_computed: Mapping[str, Computed[Any]]
     """These and its parents'."""
     handlers: dict[str, Handler]
-    """What a browser may call, by name. Setters join it when the program names them."""
+    """What a browser may call, by name.
+
+    Setters, and cancellers under names such as ``my_task.cancel``, join it when the program names
+    them.
+    """
+    hooks: Mapping[str, Handler]
+    """What the library runs, and no browser may call, by name; not its parents'."""
     substates: dict[str, type[State]]
     """The direct subclasses, by name. They live as long as their root."""
     spec: ModuleSpec | None
@@ -86,6 +93,7 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
     own_vars = dict(_collect_vars(cls, bodies, taken))
     own_computed = dict(_collect_computed(cls, bodies, {**taken, **own_vars}))
     handlers = dict(_collect_handlers(cls, bodies, {**taken, **own_vars, **own_computed}))
+    hooks = dict(_collect_hooks(cls, bodies))
     _refuse_name_of_canceller(cls, parent, handlers)
     _clear_the_way(cls, own_vars, above.all_vars if above else {})
     name = snake_case(cls.__name__)
@@ -96,6 +104,7 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
         computed=own_computed,
         all_computed={**(above.all_computed if above else {}), **own_computed},
         handlers=handlers,
+        hooks=hooks,
         substates={},
         spec=_spec_of(cls),
     )
@@ -166,7 +175,8 @@ def _refuse_name_of_canceller(
     """Refuse a handler that has on the wire the name of the canceller of a parent's task."""
     if parent is None or "cancel" not in handlers:
         return
-    task = parent.definition().handlers.get(snake_case(cls.__name__))
+    name, above = snake_case(cls.__name__), parent.definition()
+    task = above.handlers.get(name) or above.hooks.get(name)
     if task is not None and task.is_background:
         message = (
             f"{handlers['cancel']} would have the name by which {task}.cancel is called, which "
@@ -258,6 +268,8 @@ def _collect_handlers(
     for name, member in _members(bodies):
         if name.startswith("__") or name in _OURS or isinstance(member, Var | Computed):
             _refuse_constructor(cls, name, member)
+        elif name in HOOK_NAMES:
+            continue
         elif isinstance(member, Handler):
             yield name, _as_reachable(cls, name, member, taken)
         elif isinstance(member, FunctionType) and not name.startswith("_"):
@@ -268,6 +280,14 @@ def _collect_handlers(
                 f"{member!r}` for a var, or `ClassVar` for a constant of the class"
             )
             raise StateDefinitionError(message)
+
+
+def _collect_hooks(cls: type[State], bodies: Sequence[type[State]]) -> Iterator[tuple[str, Hook]]:
+    for name, member in _members(bodies):
+        if name in HOOK_NAMES:
+            hook = as_hook(cls, name, member)
+            type.__setattr__(cls, name, hook)
+            yield name, hook
 
 
 def _guess(member: Any) -> str:
@@ -313,6 +333,9 @@ def _as_reachable(
 def _refuse_reserved(cls: type[State], name: str, taken: Mapping[str, Member]) -> None:
     if name in _RESERVED:
         message = f"{cls.__name__}.{name}: {name!r} is a name of State itself; choose another"
+        raise StateDefinitionError(message)
+    if name in HOOK_NAMES:
+        message = f"{cls.__name__}.{name}: {name!r} is the name of a hook, a method; choose another"
         raise StateDefinitionError(message)
     if name in taken:
         message = f"{cls.__name__}.{name}: {taken[name]} is declared already; choose another"

@@ -105,6 +105,16 @@ class Handler(Method):
         return self.options is not None
 
     @property
+    def refusal(self) -> str | None:
+        """Why no event can run it; None for what events can run."""
+        if _is_of_a_state(self):
+            return None
+        return (
+            f"{self.function.__qualname__} is of no state; name the state that is made with it, as "
+            f"in MyState.{self.name}"
+        )
+
+    @property
     def cancel(self) -> Canceller:
         """The handler that cancels this background task, wherever it runs in the tab.
 
@@ -115,10 +125,7 @@ class Handler(Method):
                 that is still being made, and so no state's yet.
         """
         if not _is_of_a_state(self):
-            message = (
-                f"{self.function.__qualname__} is of no state yet; name the state that is made "
-                f"with it, as in MyState.{self.name}.cancel"
-            )
+            message = f"{self.refusal}.cancel"
             raise AttributeError(message)
         if self.options is None:
             message = f"{self} is no background task: there is nothing to cancel"
@@ -219,10 +226,8 @@ def _is_of_a_state(handler: Handler) -> bool:
 
 
 def _refuse_direct_call(handler: Handler, *_args: object, **_kwargs: object) -> Never:
-    message = (
-        f"{handler} is a background task and cannot be called; trigger it with "
-        f"`return {handler}` or `yield {handler}`"
-    )
+    advice = handler.refusal or f"trigger it with `return {handler}` or `yield {handler}`"
+    message = f"{handler} is a background task and cannot be called; {advice}"
     raise RuntimeError(message)
 
 
@@ -267,8 +272,7 @@ class Canceller(Handler):
     def __init__(self, task: Handler) -> None:
         super().__init__(_cancel)
         self.task: Final = task
-        self._owner = task.owner
-        self.name = f"{task.name}.cancel"
+        self.__set_name__(task.owner, f"{task.name}.cancel")
 
 
 def _cancel(_: State) -> Never:
@@ -285,12 +289,14 @@ def as_invocation(value: object) -> Invocation:
     """Give the invocation that a handler reference stands for.
 
     Raises:
-        TypeError: the value is neither a handler nor one with arguments bound.
+        TypeError: the value is neither a handler nor one with arguments bound; or no event can
+            run it, since it is a hook, or that of a mixin.
     """
-    if isinstance(value, Handler):
-        return Invocation(value)
-    if isinstance(value, Invocation):
-        return value
+    if isinstance(value, Handler | Invocation):
+        invocation = Invocation(value) if isinstance(value, Handler) else value
+        if invocation.handler.refusal is not None:
+            raise TypeError(invocation.handler.refusal)
+        return invocation
     message = f"expected a handler such as MyState.toggle or MyState.add(3), got {value!r}"
     if isinstance(value, Effect):
         message = f"{message}; write a handler that returns the effect"
@@ -309,7 +315,8 @@ def as_follow_ups(value: object) -> tuple[FollowUp, ...]:
 
     Raises:
         TypeError: it is not None, a handler, one with arguments bound, an effect, or a list of
-            these, which may contain lists; or arguments are missing, or of another type.
+            these, which may contain lists; or arguments are missing, or of another type; or it
+            is a hook.
     """
     return () if value is None else tuple(_follow_ups(value))
 

@@ -75,7 +75,8 @@ class State(metaclass=StateMeta):
 
     Every annotated public field is a var that the browser sees; one whose name starts with an
     underscore is a backend var and never leaves the server. Every public method is a handler.
-    A subclass of a subclass is a substate: it sees its parents' vars.
+    A subclass of a subclass is a substate: it sees its parents' vars. Methods named
+    ``on_connect``, ``on_disconnect`` and ``on_background_error`` are hooks: the library runs them.
 
     Instances belong to a token and are made when they are first touched. Their vars may be
     changed only by whoever holds the token's open turn: a handler, or the block of
@@ -267,4 +268,4 @@ def _parent_of(cls: type[State]) -> type[State]:
     return parents[0]
 
 
-type.__setattr__(State, "_definition", Definition("state", {}, {}, {}, {}, {}, {}, None))
+type.__setattr__(State, "_definition", Definition("state", {}, {}, {}, {}, {}, {}, {}, None))

@@ -13,6 +13,7 @@ from actorstate.state.changes import VarChange
 from actorstate.state.computed import Computed
 from actorstate.state.evaluation import ROUTER, ComputedVars
 from actorstate.state.handlers import Handler
+from actorstate.state.hooks import HOOK_NAMES, HookName
 from actorstate.state.json_types import Plain, encode_json
 from actorstate.state.patch import Operation, pointer
 from actorstate.state.router import Router
@@ -115,6 +116,28 @@ class Schema:
             message = f"no handler {name!r}"
             raise UnknownHandlerError(message)
         return handler
+
+    def hooks(self, name: HookName) -> Sequence[Handler]:
+        """Give the hooks of a name, of all states: of parents before those of their substates."""
+        return self._hooks[name]
+
+    @functools.cached_property
+    def _hooks(self) -> Mapping[HookName, Sequence[Handler]]:
+        # Sorted by full name, of which a parent's is the beginning.
+        of_states = [cls.definition().hooks for _, cls in sorted(self.states.items())]
+        return {
+            name: tuple(hooks[name] for hooks in of_states if name in hooks) for name in HOOK_NAMES
+        }
+
+    def error_hook(self, cls: type[State]) -> Handler | None:
+        """Give the ``on_background_error`` of a state, or else of the nearest state above it."""
+        name = cls.get_full_name()
+        while name in self.states:
+            hook = self.states[name].definition().hooks.get("on_background_error")
+            if hook is not None:
+                return hook
+            name = name.rpartition(".")[0]
+        return None
 
     def _look_up(self, state: str, method: str) -> Handler | None:
         cls = self.states.get(state)
