@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Self, TypeVarTuple, final
+from typing import Any, Final, Self, TypeVarTuple, cast, final
 
 import trio
 
@@ -17,6 +17,8 @@ from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import Services
 from actorstate.actors.turns import TurnBlock
 from actorstate.exceptions import PageError
+from actorstate.state.expressions import Expression
+from actorstate.state.handlers import Invocation, as_invocation
 from actorstate.state.state import State
 from actorstate.state.tree import Schema
 from actorstate.stores.base import Store
@@ -83,6 +85,7 @@ class App:
         self._store: Store = store if store is not None else MemoryStore()
         self._mailbox_capacity: Final = mailbox_capacity
         self._pages: Final[dict[str, str]] = {}
+        self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
         self._background_tasks: Final[set[BackgroundTask]] = set()
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._scope: Scope | None = None
@@ -105,7 +108,12 @@ class App:
         self._store = store
 
     def add_page(
-        self, page: Child | Callable[[], Child], route: str = "/", *, title: str = "actorstate"
+        self,
+        page: Child | Callable[[], Child],
+        route: str = "/",
+        *,
+        title: str = "actorstate",
+        on_load: object = None,
     ) -> None:
         """Show a page at a route.
 
@@ -113,11 +121,14 @@ class App:
             page: an element, or a function that gives one.
             route: the path of its URL, as in ``/orders``.
             title: what the browser's tab says.
+            on_load: what is run each time a browser loads the page: a handler, one with arguments
+                bound (``MyState.open("inbox")``), or a list of these.
 
         Raises:
             PageError: the route does not begin with a slash, belongs to the library, or is
                 taken; or there is nothing to show.
-            TypeError: what is given is no element.
+            TypeError: what is given is no element; or something in ``on_load`` is no handler, or
+                is not given all its arguments, as values of the annotated types.
         """
         if not route.startswith("/") or route.startswith("/_actorstate/") or route == "/healthz":
             message = f"no page can be at {route!r}; a route is a path such as '/orders'"
@@ -129,7 +140,9 @@ class App:
         if body is None:
             message = f"the page at {route!r} is None; does its function forget to return it?"
             raise PageError(message)
+        invocations = _read_on_load(route, on_load)
         self._pages[route] = render_page(body, title=title)
+        self._on_load[route] = invocations
 
     async def __aenter__(self) -> Self:
         if self._nursery is not None:
@@ -233,8 +246,33 @@ class App:
             OSError: the address cannot be listened on.
             RuntimeError: the app is not running.
         """
-        site = Site({route: html.encode() for route, html in self._pages.items()}, self.directory)
+        pages = {route: html.encode() for route, html in self._pages.items()}
+        site = Site(pages, self.directory, dict(self._on_load))
         await serve(site, host, port, task_status=task_status)
+
+
+def _read_on_load(route: str, given: object) -> tuple[Invocation, ...]:
+    try:
+        return () if given is None else tuple(_complete(given))
+    except TypeError as error:
+        message = f"on_load= of the page at {route!r}: {error}"
+        raise TypeError(message) from error
+
+
+def _complete(given: object) -> Iterator[Invocation]:
+    if isinstance(given, list | tuple):
+        for one in cast("Sequence[object]", given):
+            yield from _complete(one)
+        return
+    invocation = as_invocation(given)
+    for name, value in invocation.by_name.items():
+        if isinstance(value, Expression):
+            message = (
+                f"{invocation.handler}: {name} is bound to {value!r}, which only the browser can "
+                f"compute; let the handler read the var itself, as in self.name"
+            )
+            raise TypeError(message)
+    yield invocation.complete()
 
 
 @final

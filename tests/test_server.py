@@ -17,7 +17,18 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from actorstate import App, PageError, State, background, console_log, heading, set_value, vstack
+from actorstate import (
+    App,
+    PageError,
+    State,
+    background,
+    console_log,
+    heading,
+    redirect,
+    set_value,
+    vstack,
+)
+from actorstate.actors.messages import Attach
 from actorstate.web.protocol import SUBPROTOCOL
 
 UNKNOWN_TOKEN = "x" * 43
@@ -33,8 +44,8 @@ class Served(ServedRoot):
     text: str = ""
     _hidden: str = "never shown"
 
-    def add(self, amount: int = 1) -> None:
-        self.count += amount
+    def add(self, amount: int = 1, times: int = 1) -> None:
+        self.count += amount * times
 
     def fail(self) -> None:
         self.count = 99
@@ -54,6 +65,8 @@ class Served(ServedRoot):
         self.text = f"{router.path} {dict(router.query)} {router.client_address} {cookie} {agent}"
         is_own = router.token == self.get_token()
         return console_log({"session": router.session, "is_own": is_own})
+
+    def on_connect(self) -> None: ...
 
     @background
     async def say_later(self) -> Any:
@@ -243,6 +256,91 @@ async def test_pages_with_a_wrong_or_taken_route_are_refused() -> None:
     ):
         with pytest.raises(PageError, match=message):
             app.add_page("again", route)
+
+
+# ---- what is run when a page is loaded ----------------------------------------------------------
+
+
+SERVED: Any = Served  # to a type checker a method on the class takes self, and binds nothing
+
+
+class Mailboxes:
+    """Stands where the directory is, and hands on what connections post to any token."""
+
+    def __init__(self) -> None:
+        self.posting, self.posted = trio.open_memory_channel[Any](10)
+
+    async def knows(self, token: str) -> bool:
+        return False
+
+    def ref(self, token: str) -> Mailboxes:
+        return self
+
+    @property
+    def mailbox(self) -> Mailboxes:
+        return self
+
+    async def post_when_room(self, message: Any) -> None:
+        await self.posting.send(message)
+
+    def post_always(self, message: Any) -> None:
+        self.posting.send_nowait(message)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/", ["add(5, 2)", "look()", "climb()", "climb.cancel()"]),
+        ("/?page=2&q=/one", ["add(5, 2)", "look()", "climb()", "climb.cancel()"]),
+        ("/one", ["wait()"]),
+        ("/one?", ["wait()"]),
+        ("/none", []),
+        ("/one/", []),
+        ("/nowhere", []),
+        ("//", []),
+    ],
+)
+async def test_a_connection_brings_what_is_run_for_its_page(path: str, names: list[str]) -> None:
+    app, mailboxes = App(root=ServedRoot), Mailboxes()
+    everything = [SERVED.add(times=2, amount=5), (SERVED.look, [Served.climb])]
+    app.add_page("home", on_load=[*everything, Served.climb.cancel])
+    app.add_page("one", "/one", on_load=SERVED.wait)
+    app.add_page("none", "/none")
+    async with app, trio.open_nursery() as nursery:
+        app._directory = mailboxes  # pyright: ignore - a double
+        address = await nursery.start(app.serve, "127.0.0.1", 0)
+        async with connected(address) as tab:
+            await tab.send(t="hello", instance="page", token=None, path=path)
+            with trio.fail_after(10):
+                attach = await mailboxes.posted.receive()
+        assert isinstance(attach, Attach)
+        assert attach.connection.router.path == path.partition("?")[0]
+        run = [f"{one.handler.name}{one.args}".replace(",)", ")") for one in attach.on_load]
+        assert run == names
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (redirect("/x"), "expected a handler.*write a handler that returns the effect"),
+        ([SERVED.look, console_log(1)], "expected a handler.*returns the effect"),
+        (SERVED.on_connect, "Served.on_connect is a hook, which the library runs"),
+        (SERVED.add(SERVED.count), "Served.add: amount is bound to .*let the handler read the var"),
+        (SERVED.add("5"), "Served.add: amount: expected int, got '5'"),
+        (SERVED.grow, "missing a required argument: 'size'; bind it"),
+        (lambda: SERVED.look, "expected a handler such as"),
+        ("look", "expected a handler such as MyState.toggle.*got 'look'"),
+        ([None], "expected a handler.*got None"),
+    ],
+)
+async def test_what_cannot_be_run_when_a_page_is_loaded_is_refused(
+    given: Any, message: str
+) -> None:
+    app = App(root=ServedRoot)
+    with pytest.raises(TypeError, match=f"on_load= of the page at '/x': .*{message}"):
+        app.add_page("one", "/x", on_load=given)
+    app.add_page("one", "/x", on_load=[])  # and the route is free yet
 
 
 # ---- sockets ------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ class Attach:
     """A connection wants to see this token from now on. It is sent a `Welcome` first."""
 
     connection: Connection
+    on_load: tuple[Invocation, ...] = ()
+    """What is run after the welcome of a page load that was not here before."""
 
 
 @final

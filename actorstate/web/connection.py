@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, final
 
@@ -20,6 +21,7 @@ from actorstate.actors.directory import Directory
 from actorstate.actors.messages import Attach, Detach, Failure, Notice
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
+from actorstate.state.handlers import Invocation
 from actorstate.state.router import Router
 from actorstate.web.protocol import (
     EventFrame,
@@ -62,14 +64,20 @@ class SocketConnection:
         socket: the accepted socket.
         directory: where the token actors are.
         handshake: what came with its request.
+        on_load: what is run when a page is loaded, by its route.
     """
 
     def __init__(
-        self, socket: WebSocketConnection, directory: Directory, handshake: Handshake
+        self,
+        socket: WebSocketConnection,
+        directory: Directory,
+        handshake: Handshake,
+        on_load: Mapping[str, tuple[Invocation, ...]],
     ) -> None:
         self._socket: Final = socket
         self._directory: Final = directory
         self._handshake: Final = handshake
+        self._on_load: Final = on_load
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final[deque[Notice]] = deque()
         self._bell: Bell | None = None
@@ -136,7 +144,9 @@ class SocketConnection:
             token = await self._choose_token(hello)
             self._router = to_router(hello, token, self._handshake, self._session)
             mailbox = self._directory.ref(token).mailbox
-            await mailbox.post_when_room(Attach(self))
+            # The path as the browser asked for the page by it, so that routes are the same here.
+            on_load = self._on_load.get(self._router.path, ())
+            await mailbox.post_when_room(Attach(self, on_load))
             try:
                 await self._read_events(mailbox)
             finally:

@@ -19,6 +19,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from actorstate.actors.directory import Directory
+from actorstate.state.handlers import Invocation
 from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
 from actorstate.web.http import Upgrade, header, serve_requests
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
@@ -35,10 +36,14 @@ _READ_AHEAD: Final = 1
 @final
 @attrs.frozen(eq=False)
 class Site:
-    """What is served: pages by route, and the actors of their tabs."""
+    """What is served."""
 
     pages: Mapping[str, bytes]
+    """By route."""
     directory: Directory
+    """The actors of their tabs."""
+    on_load: Mapping[str, tuple[Invocation, ...]]
+    """What is run each time a browser loads a page, by route."""
 
 
 async def serve(
@@ -84,7 +89,8 @@ async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
                 handshake = Handshake(_headers(upgrade.request), _address_of(stream))
-                await SocketConnection(socket, site.directory, handshake).run()
+                connection = SocketConnection(socket, site.directory, handshake, site.on_load)
+                await connection.run()
             else:
                 with trio.move_on_after(_HANDSHAKE_TIMEOUT):
                     await socket.aclose(WRONG_PROTOCOL, f"this server speaks {SUBPROTOCOL}")
