@@ -139,6 +139,7 @@ def test_the_default_root_is_state() -> None:
         ({"shared": lambda self: None}, "Root.shared is declared already"),
         ({"__init__": lambda self: None}, "no constructor; give its vars defaults"),
         ({"many": lambda self, *args: None}, r"Broken.many: the parameter '\*args'"),
+        ({"bare": lambda: None}, "Broken.bare takes no self"),
         ({"options": lambda self, **kw: None}, r"parameter '\*\*kw'.*start the method's name"),
     ],
 )

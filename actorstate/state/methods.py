@@ -34,8 +34,15 @@ class Method:
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
-        """The parameters after ``self``, each of which may be given by name as well."""
+        """The parameters after ``self``, each of which may be given by name as well.
+
+        Raises:
+            StateDefinitionError: there is not even ``self``.
+        """
         signature = inspect.signature(self.function)
+        if not signature.parameters:
+            message = f"{self} takes no self; write `def {self.function.__name__}(self):`"
+            raise StateDefinitionError(message)
         _, *parameters = signature.parameters.values()
         by_name = [_by_name_too(one) for one in parameters]
         return signature.replace(parameters=by_name, return_annotation=signature.empty)
