@@ -300,14 +300,16 @@ class Mailboxes:
         ("//", []),
     ],
 )
-async def test_a_connection_brings_what_is_run_for_its_page(path: str, names: list[str]) -> None:
+async def test_a_connection_brings_what_is_run_for_its_page(
+    path: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     app, mailboxes = App(root=ServedRoot), Mailboxes()
     everything = [SERVED.add(times=2, amount=5), (SERVED.look, [Served.climb])]
     app.add_page("home", on_load=[*everything, Served.climb.cancel])
     app.add_page("one", "/one", on_load=SERVED.wait)
     app.add_page("none", "/none")
+    monkeypatch.setattr(App, "directory", mailboxes)
     async with app, trio.open_nursery() as nursery:
-        app._directory = mailboxes  # pyright: ignore - a double
         address = await nursery.start(app.serve, "127.0.0.1", 0)
         async with connected(address) as tab:
             await tab.send(t="hello", instance="page", token=None, path=path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pydoc
 from collections.abc import AsyncIterator, Sequence
 from datetime import date
 from typing import Any, assert_type
@@ -257,6 +258,10 @@ def test_a_canceller_is_reachable_only_once_the_program_has_named_it() -> None:
     for name in ("hum", "buzz"):
         with pytest.raises(UnknownHandlerError, match="no handler"):
             schema.handler(f"tasks.quiet.{name}.cancel")
+    assert pydoc.render_doc(Quiet)
+    assert [getattr(Quiet, name) for name in dir(Quiet) if name != "_definition"]
+    with pytest.raises(UnknownHandlerError):
+        schema.handler("tasks.quiet.hum.cancel")
     named = Quiet.hum.cancel
     assert schema.handler("tasks.quiet.hum.cancel") is named
     assert schema.handler("tasks.quiet.hum") is Quiet.hum

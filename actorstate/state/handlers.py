@@ -419,13 +419,13 @@ def background(
 
     Args:
         function: the method, where it is written ``@background``.
-        on_disconnect: when no page shows the tab any more, ``"keep"`` lets the task go on,
-            ``"cancel"`` cancels it.
-        overlap: when it is triggered while it runs in the same tab, ``"allow"`` starts another
-            one beside it, ``"skip"`` does nothing, ``"replace"`` cancels the one that runs, and
-            ``"queue"`` waits until it has ended.
-        resume: record the running task in the snapshot, with its arguments, each of which needs
-            an annotation that says what it is.
+        on_disconnect: when no page of the tab has been connected for a while, ``"keep"`` lets
+            the task go on, ``"cancel"`` cancels it.
+        overlap: when it is triggered while it runs in the same tab, ``"allow"`` begins another
+            one beside it, ``"skip"`` does nothing, ``"replace"`` cancels the one that runs and
+            begins after it, and ``"queue"`` waits until it has ended.
+        resume: keep a record of the running task in the snapshot, with its arguments, each of
+            which needs an annotation that says what it is.
 
     Raises:
         TypeError: the method is neither an async function nor an async generator; or an option

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, final, get_args
 import attrs
 
 OnDisconnect: TypeAlias = Literal["keep", "cancel"]
-"""What becomes of a running task when no page shows its tab any more."""
+"""What becomes of a running task when its tab is without a page."""
 
 Overlap: TypeAlias = Literal["allow", "skip", "replace", "queue"]
 """What a trigger does while the task runs already."""
@@ -45,12 +45,15 @@ class TaskOptions:
     """
 
     on_disconnect: OnDisconnect = attrs.field(default="keep", validator=_check_choice)
-    """``keep``: it goes on without a page. ``cancel``: it is cancelled when no page is left."""
+    """What becomes of it when no page of the tab has been connected for a while.
+
+    ``keep``: it goes on. ``cancel``: it is cancelled.
+    """
     overlap: Overlap = attrs.field(default="allow", validator=_check_choice)
     """What a trigger does while the task runs in the same tab, with whatever arguments.
 
-    ``allow``: start another one beside it. ``skip``: nothing. ``replace``: cancel it, and start
-    another one. ``queue``: start another one when it has ended.
+    ``allow``: begin another one beside it. ``skip``: nothing. ``replace``: cancel it, and begin
+    another one after it. ``queue``: begin another one when it has ended.
     """
     resume: bool = attrs.field(default=False, validator=_check_bool)
-    """Whether the running task is recorded in the snapshot, with its arguments."""
+    """Whether a record of it lies in the snapshot while it runs, with its arguments."""
