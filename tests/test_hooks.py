@@ -200,6 +200,9 @@ async def waits(self: Any, more: int) -> None: ...
 async def task(self: Any, error: Exception) -> None: ...
 
 
+async def alone(self: Any) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("name", "member", "message"),
     [
@@ -222,6 +225,7 @@ async def task(self: Any, error: Exception) -> None: ...
         ("on_background_error", lambda self, error, more: None, "the exception alone"),
         ("on_background_error", lambda self, *, error: None, "the exception alone"),
         ("on_background_error", background(task), "cannot be a background task.*leave out"),
+        ("on_connect", background(resume=True)(alone), "resume=True; .*`return Broken.my_task`"),
         ("on_connect", 3, r"would be a hook, a method.*`def on_connect\(self\):`, or choose"),
         ("on_connect", staticmethod(lambda: None), "would be a hook, a method"),
         ("on_disconnect", property(lambda self: 1), "would be a hook, a method"),

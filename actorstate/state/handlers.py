@@ -42,6 +42,7 @@ __all__ = [
     "Handler",
     "Invocation",
     "Setter",
+    "TaskOptions",
     "as_follow_ups",
     "as_invocation",
     "background",
@@ -130,10 +131,10 @@ class Handler(Method):
         if self.options is None:
             message = f"{self} is no background task: there is nothing to cancel"
             raise AttributeError(message)
+        # Threads of handlers come here too; whoever is second takes what the first has made.
         handlers = self.owner.definition().handlers
-        canceller = handlers.get(f"{self.name}.cancel")
-        if not isinstance(canceller, Canceller):
-            handlers[f"{self.name}.cancel"] = canceller = Canceller(self)
+        canceller = handlers.setdefault(f"{self.name}.cancel", Canceller(self))
+        assert isinstance(canceller, Canceller), "no method has a name with a dot"
         return canceller
 
     @functools.cached_property

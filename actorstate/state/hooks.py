@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_arg
 
 from actorstate.exceptions import StateDefinitionError
 from actorstate.state.handlers import Canceller, Handler
+from actorstate.state.task_options import TaskOptions
 
 if TYPE_CHECKING:
     from actorstate.state.state import State
@@ -59,15 +60,28 @@ def as_hook(owner: type[State], name: str, member: object) -> Hook:
             f"choose another name"
         )
         raise StateDefinitionError(message)
-    if name == _ERROR_HOOK and hook.is_background:
+    _check_options(label, name, hook.options)
+    _check_parameters(label, name, hook.function)
+    hook.__set_name__(owner, name)
+    return hook
+
+
+def _check_options(label: str, name: str, options: TaskOptions | None) -> None:
+    if options is None:
+        return
+    if name == _ERROR_HOOK:
         message = (
             f"{label} cannot be a background task: it runs as a turn; leave out @background, and "
             f"return a background task from it where something takes long"
         )
         raise StateDefinitionError(message)
-    _check_parameters(label, name, hook.function)
-    hook.__set_name__(owner, name)
-    return hook
+    if options.resume:
+        # What is resumed is found by the name that events have for it, and a hook has none.
+        message = (
+            f"{label} is a hook and cannot have resume=True; return a background task that has "
+            f"it, as in `return {label.partition('.')[0]}.my_task`"
+        )
+        raise StateDefinitionError(message)
 
 
 def _check_parameters(label: str, name: str, function: Callable[..., Any]) -> None:
