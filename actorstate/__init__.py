@@ -18,17 +18,22 @@ from __future__ import annotations
 
 from typing import Any as _Any
 
+from actorstate.actors.errors import ErrorContext as ErrorContext
 from actorstate.actors.task_actor import BackgroundTask as BackgroundTask
 from actorstate.app import App as App, current_app as current_app
 from actorstate.exceptions import (
+    ActivationError as ActivationError,
     ActorDeadError as ActorDeadError,
     BadArgumentsError as BadArgumentsError,
     ComputedVarError as ComputedVarError,
+    DeadlockError as DeadlockError,
     ImmutableStateError as ImmutableStateError,
     MailboxFullError as MailboxFullError,
     PageError as PageError,
     SnapshotError as SnapshotError,
     StateDefinitionError as StateDefinitionError,
+    TooManyTasksError as TooManyTasksError,
+    TurnTimeoutError as TurnTimeoutError,
     UnknownHandlerError as UnknownHandlerError,
 )
 from actorstate.state.computed import computed as computed

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Self, TypeVarTuple, cast, final
+from typing import Final, Self, TypeVar, TypeVarTuple, cast, final
 
+import attrs
 import trio
 
 from actorstate.actors.directory import Directory
+from actorstate.actors.errors import OnError, Reporter
+from actorstate.actors.holding import TurnWatch
+from actorstate.actors.limits import Limits
+from actorstate.actors.own_tasks import OwnTasks
 from actorstate.actors.runtime import Scope
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import Services
-from actorstate.actors.turns import TurnBlock
+from actorstate.actors.turns import ThreadBlock, TurnBlock
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
@@ -27,8 +31,7 @@ from actorstate.ui import Child, render_page
 from actorstate.web.server import Site, serve
 
 Args = TypeVarTuple("Args")
-
-logger: Final = logging.getLogger("actorstate")
+Number = TypeVar("Number", int, float)
 
 _current: Final[ContextVar[App]] = ContextVar("actorstate.app")
 
@@ -47,6 +50,16 @@ def current_app() -> App:
 
 
 @final
+@attrs.frozen(eq=False)
+class _Running:
+    """What an app has while it runs."""
+
+    scope: Scope
+    directory: Directory
+    trio_token: trio.lowlevel.TrioToken
+
+
+@final
 class App:
     """The states of an application, and the pages that show them.
 
@@ -58,6 +71,18 @@ class App:
         store: where state trees rest. Not closed by the app: who opened it closes it.
         mailbox_capacity: how many messages may wait for one token. Beyond it, senders get
             `MailboxFullError`, and sockets are not read.
+        max_waiters: how many blocks may wait for the turn of one token. Beyond it, entering one
+            raises `MailboxFullError`.
+        max_tasks: how many background tasks of one token may run, or wait for others of their
+            kind. Beyond it one is not started, and the page that asked for it is told.
+        slow_turn: seconds after which a turn that is held is logged, with its holder.
+        turn_timeout: seconds after which it is cancelled and undone, with `TurnTimeoutError`.
+            Code that cannot be cancelled, such as a thread, holds on to it until it comes to its
+            end, and is undone then.
+        disconnect_grace: seconds without a connection after which a tab counts as disconnected.
+        shutdown_timeout: seconds that turns have to finish when the app is left.
+        on_error: is called with each error of handlers and tasks, and with where it came up. It
+            may be async; it runs under the app then. The errors are in the log already.
 
     Example:
         >>> import trio
@@ -74,22 +99,39 @@ class App:
         1
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that an app decides, all by name
         self,
         *,
         root: type[State] = State,
         store: Store | None = None,
         mailbox_capacity: int = 1000,
+        max_waiters: int = 1000,
+        max_tasks: int = 100,
+        slow_turn: float = 1.0,
+        turn_timeout: float = 60.0,
+        disconnect_grace: float = 5.0,
+        shutdown_timeout: float = 10.0,
+        on_error: OnError | None = None,
     ) -> None:
         self._root: Final = root
         self._store: Store = store if store is not None else MemoryStore()
-        self._mailbox_capacity: Final = mailbox_capacity
+        self._limits: Final = Limits(
+            _at_least(1, mailbox_capacity=mailbox_capacity),
+            _at_least(1, max_waiters=max_waiters),
+            _at_least(0, max_tasks=max_tasks),
+            _at_least(0, disconnect_grace=disconnect_grace),
+        )
+        self._slow_turn: Final = _at_least(0, slow_turn=slow_turn)
+        self._turn_timeout: Final = _at_least(0, turn_timeout=turn_timeout)
+        self._shutdown_timeout: Final = _at_least(0, shutdown_timeout=shutdown_timeout)
+        self._reporter: Final = Reporter(on_error)
         self._pages: Final[dict[str, str]] = {}
         self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
         self._background_tasks: Final[set[BackgroundTask]] = set()
+        self._own_tasks: Final[OwnTasks] = OwnTasks(self._reporter)
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
-        self._scope: Scope | None = None
-        self._directory: Directory | None = None
+        self._running: _Running | None = None
+        self._is_leaving = False
 
     @property
     def background_tasks(self) -> AbstractSet[BackgroundTask]:
@@ -152,10 +194,15 @@ class App:
         self._nursery = trio.open_nursery()
         nursery = await self._nursery.__aenter__()
         outer = _current.set(self)
-        self._scope = Scope(nursery)
+        scope = self._reporter.scope = Scope(nursery)
         _current.reset(outer)
-        services = Services(schema, self._store, self._background_tasks, self._mailbox_capacity)
-        self._directory = Directory(self._scope, services)
+        watch = TurnWatch(self._slow_turn, self._turn_timeout)
+        services = Services(
+            schema, self._store, self._background_tasks, watch, self._reporter, self._limits
+        )
+        scope.start_soon(watch.run, name="watch over turns")
+        directory = Directory(scope, services)
+        self._running = _Running(scope, directory, trio.lowlevel.current_trio_token())
         return self
 
     async def __aexit__(
@@ -164,10 +211,39 @@ class App:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Cancel what runs, wait until it has ended, and let the block's exception pass."""
+        """Stop what runs, wait until it has ended, and let the block's exception pass.
+
+        Background tasks and those of `start_soon` come first: they are cancelled as soon as they
+        are in no block. Turns that are open, and messages that lie in mailboxes, come to their
+        end. What has not after ``shutdown_timeout`` is cancelled and undone; so is all of it at
+        once if the block was cancelled, or interrupted from the keyboard: who does that does not
+        want to wait.
+        """
         assert self._nursery is not None
-        self._running_scope.nursery.cancel_scope.cancel()
-        self._scope = self._directory = None  # nobody comes in any more
+        running = self._entered
+        self._is_leaving = True  # nobody else comes in
+        running.directory.close(self._is_here)
+        try:
+            if exc is None or isinstance(exc, Exception):
+                with trio.move_on_after(self._shutdown_timeout):
+                    await self._stop(running.directory)
+        finally:
+            running.scope.nursery.cancel_scope.cancel()
+            await self._leave(exc_type, exc, traceback)
+
+    async def _stop(self, directory: Directory) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._own_tasks.stop)
+            nursery.start_soon(directory.stop)
+        await directory.stop()  # of what the last turn of one's own tasks has activated
+
+    async def _leave(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._nursery is not None
         try:
             await self._nursery.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
@@ -176,14 +252,22 @@ class App:
             if group.exceptions != (exc,):
                 raise
         finally:
-            self._nursery = None
+            self._nursery = self._running = None
+            self._is_leaving = False
+
+    def _is_here(self) -> bool:
+        """Tell whether the running code is a handler, background task or task of this app."""
+        return _current.get(None) is self
 
     @property
-    def _running_scope(self) -> Scope:
-        if self._scope is None:
+    def _entered(self) -> _Running:
+        if self._running is None:
             message = "the app is not running; enter it first: `async with app:`"
             raise RuntimeError(message)
-        return self._scope
+        if self._is_leaving and not self._is_here():
+            message = "the app is being left, and is not running for newcomers any more"
+            raise RuntimeError(message)
+        return self._running
 
     @property
     def directory(self) -> Directory:
@@ -192,10 +276,16 @@ class App:
         Raises:
             RuntimeError: the app is not running.
         """
-        if self._directory is None:
-            message = "the app is not running; enter it first: `async with app:`"
-            raise RuntimeError(message)
-        return self._directory
+        return self._entered.directory
+
+    @property
+    def trio_token(self) -> trio.lowlevel.TrioToken:
+        """The trio run that the app is in; for threads.
+
+        Raises:
+            RuntimeError: the app is not running.
+        """
+        return self._entered.trio_token
 
     def modify_state(self, token: str) -> ModifyState:
         """Give a turn of a token: ``async with app.modify_state(token) as state``.
@@ -209,24 +299,44 @@ class App:
 
         Raises:
             ImmutableStateError: (on entering) the caller is inside a turn of this token already.
+            DeadlockError: (on entering) the token's turn waits for one that the caller holds.
             MailboxFullError: (on entering) too many wait for this token already.
+            TurnTimeoutError: (on leaving, and in the place of a cancellation inside) the turn was
+                held for longer than the app's ``turn_timeout``; nothing was changed.
+            ActivationError: (on entering) the token's state cannot be loaded.
             ActorDeadError: the app was left meanwhile; nothing was changed.
             RuntimeError: (on entering) the app is not running.
         """
-        if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
-            message = f"a token is a string, got {token!r}"
-            raise TypeError(message)
-        return ModifyState(self, token)
+        return ModifyState(self, _token(token))
+
+    def modify_state_from_thread(self, token: str) -> ModifyStateFromThread:
+        """Give a turn of a token to a thread.
+
+        ``with app.modify_state_from_thread(token) as state`` is `modify_state` for any thread
+        but that of the app, whether trio runs it or not. Entering and leaving block the thread.
+        A turn that it holds for too long cannot be taken from it: it may then write no more, and
+        the block ends with `TurnTimeoutError`; until then the token waits.
+
+        Args:
+            token: whose state.
+
+        Raises:
+            trio.Cancelled: in a thread that trio runs, if the task that waits for it is cancelled.
+            RuntimeError: (on entering) called in the trio thread; or the app is not running.
+            Exception: otherwise as `modify_state`.
+        """
+        return ModifyStateFromThread(self, _token(token))
 
     def start_soon(self, async_fn: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
-        """Start a task of your own under the app: it is cancelled when the app is left.
+        """Start a task of your own under the app.
 
-        What it raises is logged and harms nobody else. It may use `modify_state`.
+        It is cancelled when the app is left, but not in the middle of a `modify_state`. What it
+        raises is logged, told to ``on_error``, and harms nobody else.
 
         Raises:
             RuntimeError: the app is not running.
         """
-        self._running_scope.start_soon(_run_contained, async_fn, args, name=repr(async_fn))
+        self._own_tasks.start(self._entered.scope, async_fn, args)
 
     async def serve(
         self,
@@ -288,7 +398,7 @@ class ModifyState:
         if self._block is not None:
             message = "this block was used already; call app.modify_state(token) for each"
             raise RuntimeError(message)
-        self._block = TurnBlock(self._app.directory.ref(self._token), self._token)
+        self._block = TurnBlock(self._app.directory.door(self._token))
         return (await self._block.enter()).tree.root
 
     async def __aexit__(
@@ -301,8 +411,46 @@ class ModifyState:
         await self._block.leave(exc)
 
 
-async def _run_contained(async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
-    try:
-        await async_fn(*args)
-    except* Exception:
-        logger.exception("a task of the app failed: %r", async_fn)
+@final
+class ModifyStateFromThread:
+    """The turn of one token, as a block in a thread. Made by `App.modify_state_from_thread`."""
+
+    def __init__(self, app: App, token: str) -> None:
+        self._app: Final = app
+        self._token: Final = token
+        self._block: ThreadBlock | None = None
+
+    def __enter__(self) -> State:
+        if self._block is not None:
+            message = (
+                "this block was used already; call app.modify_state_from_thread(token) for each"
+            )
+            raise RuntimeError(message)
+        self._block = ThreadBlock(
+            lambda: self._app.directory.door(self._token), self._app.trio_token
+        )
+        return self._block.enter().tree.root
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._block is not None
+        self._block.leave(exc)
+
+
+def _token(token: object) -> str:
+    if not isinstance(token, str):
+        message = f"a token is a string, got {token!r}"
+        raise TypeError(message)
+    return token
+
+
+def _at_least(least: float, **named: Number) -> Number:
+    [(name, value)] = named.items()
+    if not value >= least:  # as it is of what is no number at all, such as nan
+        message = f"{name} has to be at least {least}, got {value}"
+        raise ValueError(message)
+    return value

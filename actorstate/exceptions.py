@@ -9,14 +9,18 @@ from __future__ import annotations
 from pykka import ActorDeadError
 
 __all__ = [
+    "ActivationError",
     "ActorDeadError",
     "BadArgumentsError",
     "ComputedVarError",
+    "DeadlockError",
     "ImmutableStateError",
     "MailboxFullError",
     "PageError",
     "SnapshotError",
     "StateDefinitionError",
+    "TooManyTasksError",
+    "TurnTimeoutError",
     "UnknownHandlerError",
 ]
 
@@ -38,12 +42,39 @@ class ImmutableStateError(AttributeError):
     """
 
 
+class DeadlockError(RuntimeError):
+    """Waiting for this turn would close a circle of turns that wait for each other.
+
+    The message names the circle. Nothing was waited for; the turns that the caller holds are as
+    they were, and are undone if the error leaves their blocks. Take the turns of several tokens
+    in one order everywhere, or one after the other.
+    """
+
+
+class TurnTimeoutError(TimeoutError):
+    """A turn was held longer than the app's ``turn_timeout``. What it changed was undone."""
+
+
+class ActivationError(ActorDeadError):
+    """A token's actor could not be started, not even by trying again.
+
+    Its cause is what the last try raised. After a pause the next message for the token tries anew.
+    """
+
+
+class TooManyTasksError(RuntimeError):
+    """A token has as many background tasks as it may. Another one was not started."""
+
+
 class ComputedVarError(RuntimeError):
     """A computed var has no value: it reads itself in a circle, or has raised each time."""
 
 
 class MailboxFullError(RuntimeError):
-    """An actor's mailbox holds as many messages as it may. The message was not taken."""
+    """An actor's mailbox holds as many messages as it may. The message was not taken.
+
+    Also raised where a turn is asked for, and as many wait for the token's turn as may.
+    """
 
 
 class UnknownHandlerError(LookupError):

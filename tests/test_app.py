@@ -9,9 +9,16 @@ import attrs
 import pytest
 import trio
 from clients import Client
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorstate import ActorDeadError, App, MemoryStore, State, background, current_app
+from actorstate import (
+    ActivationError,
+    App,
+    MemoryStore,
+    State,
+    background,
+    current_app,
+)
 from actorstate.actors.messages import Attach, Event
 from actorstate.actors.runtime import MailboxFullError
 from actorstate.state.patch import Operation
@@ -253,31 +260,69 @@ async def test_a_commit_that_the_store_refuses_is_undone_and_reported() -> None:
         assert "disk full" not in repr(client.notices)
 
 
-async def test_a_snapshot_that_cannot_be_loaded_is_an_error_to_who_asked(
-    caplog: pytest.LogCaptureFixture,
+async def test_a_snapshot_that_cannot_be_loaded_is_an_error_to_who_asked_until_it_can(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
-    store = FailingStore(error=OSError("no such host"))
-    async with App(root=AppRoot, store=store) as app:
-        with pytest.raises(ActorDeadError):
-            async with app.modify_state(TOKEN):
-                pytest.fail("there is no state to change")
+    store, told = FailingStore(error=OSError("no such host")), list[Any]()
+    async with App(root=AppRoot, store=store, on_error=lambda *it: told.append(it)) as app:
+        client = Client()
+        app.directory.ref(TOKEN).tell(Attach(client))
+        with pytest.raises(ActivationError, match="token actor of tab could not") as caught:
+            await modify(app, TOKEN)
+        assert caught.value.__cause__ is store.error
         assert "no such host" in caplog.text
+        # It was tried three times, and reported once.
+        assert caplog.text.count("it is started again in") == 2
+        assert [(error, context.during) for error, context in told] == [(store.error, "activation")]
+        # The page is told that there is nothing to see, and no more.
+        assert [failure.code for failure in client.failures] == ["unavailable"]
+        assert client.closed
+        assert "no such host" not in repr(client.notices)
+        # Until its rest is over it answers at once, and asks the store no more.
+        store.error = None
+        with pytest.raises(ActivationError):
+            await modify(app, TOKEN)
+        await modify(app, "other")  # the others live on
+        await trio.sleep(3)
+        await modify(app, TOKEN)
+
+
+async def test_a_store_that_is_away_for_a_moment_is_waited_for(autojump_clock: MockClock) -> None:
+    store = FailingStore(error=OSError("no such host"))
+    async with App(root=AppRoot, store=store) as app, trio.open_nursery() as nursery:
+        nursery.start_soon(modify, app, TOKEN)
+        app.directory.ref(TOKEN).tell(Event("app_root.deep.increment"))
+        await trio.sleep(0.3)
         store.error = None
         async with app.modify_state(TOKEN) as state:
-            assert state.get_substate(AppRoot).count == 0
+            assert state.get_substate(AppRoot).count == 1
 
 
-async def test_a_full_mailbox_refuses_turn_requests() -> None:
+async def test_an_actor_that_rests_can_be_stopped(autojump_clock: MockClock) -> None:
+    store = FailingStore(error=OSError("no such host"))
+    started = trio.current_time()
+    async with App(root=AppRoot, store=store) as app:
+        with pytest.raises(ActivationError):
+            await modify(app, TOKEN)
+    assert trio.current_time() - started == pytest.approx(0.5)
+
+
+async def modify(app: App, token: str) -> None:
+    async with app.modify_state(token):
+        pass
+
+
+async def test_a_full_mailbox_refuses_events_and_takes_turn_requests() -> None:
     async with App(root=AppRoot, mailbox_capacity=2) as app:
         async with app.modify_state(TOKEN):
-            for _ in range(2):
+            for _ in range(3):
                 app.start_soon(add_later, app, TOKEN)
             await wait_all_tasks_blocked()
             with pytest.raises(MailboxFullError, match="2 messages"):
                 app.directory.ref(TOKEN).tell(Event("app_root.deep.increment"))
         await wait_all_tasks_blocked()
         async with app.modify_state(TOKEN) as state:
-            assert state.get_substate(AppRoot).count == 20
+            assert state.get_substate(AppRoot).count == 30
 
 
 async def test_a_loaded_snapshot_is_a_copy() -> None:

@@ -658,7 +658,7 @@ async def test_leaving_the_app_undoes_open_turns_and_tells_their_holders() -> No
                 assert state.get_substate(Counting).counter == 0
 
     async with trio.open_nursery() as nursery:
-        async with App(root=Root) as app:
+        async with App(root=Root, shutdown_timeout=0) as app:
             app.directory.ref("other").tell(event(Counting.toggle))
             nursery.start_soon(hold, app)
             await entered.wait()
@@ -673,7 +673,7 @@ async def test_who_waits_for_a_turn_when_the_app_is_left_is_told() -> None:
             async with app.modify_state(TOKEN):
                 pytest.fail("the turn was held by another")
 
-    async with trio.open_nursery() as nursery, App(root=Root) as app:
+    async with trio.open_nursery() as nursery, App(root=Root, shutdown_timeout=0) as app:
         app.start_soon(_hold_until, app, trio.Event())
         await wait_all_tasks_blocked()
         nursery.start_soon(wait, app)

@@ -144,7 +144,7 @@ async def test_a_page_that_connects_from_elsewhere_is_told_to_those_that_are_her
 async def test_a_page_whose_welcome_waits_is_closed_when_the_app_is_left() -> None:
     Live.gate["a"] = trio.Event()
     client = Client()
-    async with App(root=Live) as app:
+    async with App(root=Live, shutdown_timeout=0) as app:
         app.directory.ref("tab").tell(Attach(client))
         await wait_all_tasks_blocked()
         assert Live.begun == ["a"]

@@ -320,7 +320,7 @@ async def test_no_effect_leaves_before_the_store_has_the_commit(error: Exception
 
 async def test_a_turn_that_is_cancelled_asks_for_nothing() -> None:
     store = GatedStore()
-    async with App(root=Root, store=store) as app:
+    async with App(root=Root, store=store, shutdown_timeout=0) as app:
         page, ref = Client(), app.directory.ref(TOKEN)
         ref.tell(Attach(page))
         ref.tell(Event("root.asking.count_and_say", ["hello"], 1, "page"))

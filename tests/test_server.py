@@ -606,7 +606,7 @@ async def test_an_oversized_message_closes_its_connection_alone(address: str) ->
 async def test_a_peer_that_vanishes_leaves_nothing_behind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serving() as (_, address):
+    async with serving(disconnect_grace=0) as (_, address):
         await wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
         async with connected(address) as tab:

@@ -181,7 +181,7 @@ async def test_leaving_the_app_waits_for_the_thread_and_undoes_what_it_did() -> 
     store, left = MemoryStore(), trio.Event()
 
     async def run() -> None:
-        async with App(root=Root, store=store) as app:
+        async with App(root=Root, store=store, shutdown_timeout=0) as app:
             client = join(app)
             app.directory.ref(TOKEN).tell(Event("root.blocking.wait", [], 1, "page"))
             await Blocking.entered.wait()
@@ -203,7 +203,7 @@ async def test_leaving_the_app_waits_for_the_thread_and_undoes_what_it_did() -> 
 async def test_a_thread_that_asks_whether_it_is_cancelled_ends_at_once() -> None:
     store = MemoryStore()
     with trio.fail_after(5):
-        async with App(root=Root, store=store) as app:
+        async with App(root=Root, store=store, shutdown_timeout=0) as app:
             join(app)
             app.directory.ref(TOKEN).tell(Event("root.blocking.wait_patiently", [], 1, "page"))
             await Blocking.entered.wait()

@@ -49,12 +49,16 @@ def make_tree() -> StateTree:
 # ---- the table ----------------------------------------------------------------------------------
 
 STEPS = {
-    "open": {"checkpoint": "checkpointing", "commit": "committing", "roll back": "rolled back"},
+    "open": {
+        "checkpoint": "checkpointing", "commit": "committing", "revoke": "revoked",
+        "roll back": "rolled back",
+    },
+    "revoked": {"roll back": "rolled back"},
     "checkpointing": {"keep": "open", "roll back": "rolled back"},
     "committing": {"stored": "committed", "roll back": "rolled back"},
     "committed": {},
     "rolled back": {},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(TurnState, TurnStep)))

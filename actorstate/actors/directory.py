@@ -7,10 +7,13 @@ comes to them once its snapshot is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, final
 
 from actorstate.actors.runtime import Scope, TrioActorRef
 from actorstate.actors.token_actor import Services, TokenActor
+from actorstate.actors.turns import TokenDoor
+from actorstate.exceptions import ActorDeadError
 
 
 @final
@@ -25,23 +28,56 @@ class Directory:
     def __init__(self, scope: Scope, services: Services) -> None:
         self._scope: Final = scope
         self._services: Final = services
-        self._refs: Final[dict[str, TrioActorRef[TokenActor]]] = {}
+        self._doors: Final[dict[str, TokenDoor]] = {}
+        self._may_enter: Callable[[], bool] | None = None
 
     def __len__(self) -> int:
-        return len(self._refs)
+        return len(self._doors)
 
     def ref(self, token: str) -> TrioActorRef[TokenActor]:
-        """Give the actor of a token, activating it if it rests."""
-        ref = self._refs.get(token)
-        if ref is None:
-            # The entry goes when the actor closes its mailbox, in the same step: whoever finds a
-            # reference here finds an actor that still takes messages.
-            ref = TokenActor.start(
-                self._scope, token, self._services, lambda: self._refs.pop(token, None)
-            )
-            self._refs[token] = ref
-        return ref
+        """Give the actor of a token, activating it if it rests.
+
+        Raises:
+            ActorDeadError: the app is being left.
+        """
+        return self.door(token).ref
+
+    def door(self, token: str) -> TokenDoor:
+        """Give the door of a token's state tree, activating its actor if it rests.
+
+        Raises:
+            ActorDeadError: the app is being left.
+        """
+        if self._may_enter is not None and not self._may_enter():
+            message = "the app is being left; nothing new begins"
+            raise ActorDeadError(message)
+        door = self._doors.get(token)
+        return door if door is not None else self._activate(token)
+
+    def _activate(self, token: str) -> TokenDoor:
+        services = self._services
+        door = TokenDoor(services.schema, token, services.watch, services.limits.max_waiters)
+        # The entry goes when the actor closes its mailbox, in the same step: whoever finds a door
+        # here finds an actor that still takes messages.
+        TokenActor.start(self._scope, door, services, lambda: self._doors.pop(token, None))
+        self._doors[token] = door
+        return door
 
     async def knows(self, token: str) -> bool:
         """Tell whether the token has a state tree, awake or at rest. Activates nothing."""
-        return token in self._refs or await self._services.store.load(token) is not None
+        return token in self._doors or await self._services.store.load(token) is not None
+
+    def close(self, may_enter: Callable[[], bool]) -> None:
+        """From now on let in only some.
+
+        Args:
+            may_enter: tells whether the running code is one of them.
+        """
+        self._may_enter = may_enter
+
+    async def stop(self) -> None:
+        """Stop all actors, once each has done what it has to do; wait until they have ended."""
+        while self._doors:  # the last turns of one may activate another
+            stopped = [door.ref.stop(block=False) for door in list(self._doors.values())]
+            for one in stopped:
+                await one

@@ -63,6 +63,8 @@ class Call:
 
     invocation: Invocation
     origin: Origin = NOBODY
+    job: int | None = None
+    """The number under which a background task is noted in the snapshot already."""
 
 
 @final
@@ -83,6 +85,8 @@ class TurnRequest:
     """Who asks, for logs."""
     origin: Origin = NOBODY
     """For whom."""
+    in_thread: bool = False
+    """Whether the holder is a thread, which alone can undo what it writes."""
 
 
 @final
@@ -116,6 +120,15 @@ class Detach:
     """A connection is gone."""
 
     connection: Connection
+
+
+@final
+@attrs.frozen
+class StillAway:
+    """No connection has come for as long as a tab may be away and count as connected."""
+
+    absence: object
+    """The absence that it is about; there may have been another one since."""
 
 
 # ---- to a connection -----------------------------------------------------------------------

@@ -40,7 +40,7 @@ from pykka._actor import ActorInbox
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - its public face is ref.stop()
 
-from actorstate.exceptions import ActorDeadError, MailboxFullError
+from actorstate.exceptions import ActivationError, ActorDeadError, MailboxFullError
 
 T = TypeVar("T")
 
@@ -281,6 +281,10 @@ class Mailbox:
         """
         self._put(envelope, self.capacity)
 
+    def put_always(self, envelope: Envelope[Any]) -> None:
+        """Put a message whatever the capacity; else as `put`."""
+        self._put(envelope, math.inf)
+
     def post_always(self, message: Any) -> None:
         """Put a message that must neither be refused nor wait, whatever the capacity.
 
@@ -290,7 +294,22 @@ class Mailbox:
         Raises:
             ActorDeadError: the actor has ended.
         """
-        self._put(Envelope(message), math.inf)
+        self.put_always(Envelope(message))
+
+    def withdraw(self, reply_to: TrioFuture[Any]) -> None:
+        """Take back the message that was to be answered here. In the actor's trio thread only.
+
+        Without effect if it lies here no more.
+        """
+        with self._lock:
+            for place, envelope in enumerate(self._envelopes):
+                if envelope.reply_to is reply_to:
+                    del self._envelopes[place]
+                    break
+        if self.has_room:
+            self._room.unpark()
+        if self._bell is not None:  # the actor may have waited for the mailbox to be empty
+            self._bell.ring()
 
     @property
     def has_room(self) -> bool:
@@ -326,8 +345,8 @@ class Mailbox:
         elif self._bell is not None:  # read after the message is in; see `get`
             self._bell.ring()
 
-    async def get(self) -> Envelope[Any]:
-        """Wait for the next message and take it out.
+    async def get(self) -> Envelope[Any] | None:
+        """Wait for the next message and take it out; give None if there is none after all.
 
         A checkpoint whenever it waits, and at least once in every 32 messages. If cancelled, no
         message was taken.
@@ -340,9 +359,11 @@ class Mailbox:
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
             self._bell = Bell()
-        while not self._envelopes:
+        if not self._envelopes:
             self._row = 0
             await self._bell.sleep()
+            if not self._envelopes:
+                return None
         envelope = self._envelopes.popleft()
         if self._room:
             self._room.unpark()
@@ -370,7 +391,11 @@ def _answer_dead(envelope: Envelope[Any], reason: str) -> None:
     error = ActorDeadError(reason)
     if envelope.reply_to is None:
         raise error
-    envelope.reply_to.set_exception((ActorDeadError, error, None))
+    _answer_error(envelope.reply_to, error)
+
+
+def _answer_error(reply_to: pykka.Future[Any], error: BaseException) -> None:
+    reply_to.set_exception((type(error), error, error.__traceback__))
 
 
 @final
@@ -426,19 +451,27 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
         """
         return super().ask(message, block=block, timeout=timeout)
 
+    def ask_always(self, message: Any) -> TrioFuture[Any]:
+        """Send a message whatever the capacity of the mailbox; give a future of the answer."""
+        answer = TrioFuture[Any]()
+        self.mailbox.put_always(Envelope(message, reply_to=answer))
+        return answer
+
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - one signature for pykka's overloads
-        """Ask the actor to stop after the messages before this one.
+        """Ask the actor to stop after the messages before this one, and wait until it has.
+
+        A full mailbox takes it all the same.
 
         Returns:
             True, or a future of it; False if the actor had stopped before.
         """
-        asked = self.ask(_ActorStop(), block=False)
-        stopped = TrioFuture[bool]()
+        asked, stopped = TrioFuture[None](), TrioFuture[bool]()
         asked.when_done(lambda: stopped.set(_was_alive(asked)))
+        self.mailbox.put_always(Envelope(_ActorStop(), reply_to=asked))
         return stopped.get(timeout=timeout) if block else stopped
 
 
-def _was_alive(asked: TrioFuture[object]) -> bool:
+def _was_alive(asked: TrioFuture[Any]) -> bool:
     try:
         asked.get()
     except ActorDeadError:
@@ -452,17 +485,33 @@ class TrioActor(pykka.Actor):
     As in pykka, an exception in ``on_receive`` goes to the asker, if there is one, and the actor
     goes on; without an asker it is logged, ``on_failure`` is called and the actor ends.
 
+    An actor that fails while it starts is started again, as often as its budget says, and the
+    messages wait meanwhile. When the budget is spent, it answers them with `ActivationError` for
+    a while, and ends then: who tries again does so at the pace of that pause.
+
     Args:
         scope: where it runs. Its end ends the actor.
         capacity: how many messages its mailbox holds.
+        restarts: its budget of restarts, as the pauses before them (seconds).
+        rest: how long it answers with the error once the budget is spent (seconds).
     """
 
-    def __init__(self, scope: Scope, *, capacity: float = math.inf) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        capacity: float = math.inf,
+        restarts: Sequence[float] = (),
+        rest: float = 0,
+    ) -> None:
         super().__init__()
         self._actor_ref = TrioActorRef(self)
         self.mailbox.capacity = capacity
         self._scope: Final = scope
+        self._restarts: Final = restarts
+        self._rest: Final = rest
         self._envelope: Envelope[Any] | None = None
+        self._stop_asked: list[Envelope[Any]] = []
         self.children: Scope
 
     @classmethod
@@ -513,18 +562,64 @@ class TrioActor(pykka.Actor):
         self.actor_stopped.set()
         left = self.mailbox.close(f"{self} has stopped; the message was not handled")
         self.on_ended(left)
+        for envelope in self._stop_asked:
+            if envelope.reply_to is not None:
+                envelope.reply_to.set(None)
 
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
+        await self._start()
+        while not self.actor_stopped.is_set():
+            self._envelope = await self.mailbox.get()
+            if self._envelope is not None:
+                await self._take(self._envelope)
+            if self._stop_asked and self.may_end:
+                return
+
+    async def _start(self) -> None:
+        for pause in self._restarts:
+            try:
+                return await self._run_on_start()
+            except Exception:
+                logger.exception("%s failed to start; it is started again in %s s", self, pause)
+                await trio.sleep(pause)
+        try:
+            return await self._run_on_start()
+        except Exception as error:
+            if self._rest:
+                await self._refuse_all(error)
+            raise
+
+    async def _run_on_start(self) -> None:
         started: object = self.on_start()
         if inspect.iscoroutine(started):
             await started
-        while not self.actor_stopped.is_set():
-            self._envelope = await self.mailbox.get()
-            await self._take(self._envelope)
+
+    async def _refuse_all(self, cause: Exception) -> None:
+        """Answer whatever comes with the error, for the length of the rest."""
+        logger.error("%s failed to start, and rests for %s s", self, self._rest)
+        self.on_start_failed(cause)
+        refusal = ActivationError(f"{self} could not be started; the message was not handled")
+        refusal.__cause__ = cause
+        with trio.move_on_after(self._rest):
+            while not self._stop_asked:
+                envelope = await self.mailbox.get()
+                if envelope is not None:
+                    self._refuse(envelope, refusal)
+
+    def _refuse(self, envelope: Envelope[Any], refusal: ActivationError) -> None:
+        if isinstance(envelope.message, _ActorStop):
+            self._stop_asked.append(envelope)
+        elif envelope.reply_to is None:
+            self.on_refused(envelope.message, refusal)
+        else:
+            _answer_error(envelope.reply_to, refusal)
 
     async def _take(self, envelope: Envelope[Any]) -> None:
         reply_to = cast("TrioFuture[Any] | None", envelope.reply_to)
+        if isinstance(envelope.message, _ActorStop):
+            self._stop_asked.append(envelope)  # and answered when it has ended
+            reply_to = None
         try:
             result = self._handle_receive(envelope.message)
             if inspect.iscoroutine(result):
@@ -543,8 +638,12 @@ class TrioActor(pykka.Actor):
 
     def _stop(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - may be async
         """Stop: pykka's answer to the message of ``ref.stop``."""
-        self.actor_stopped.set()
         return self.on_stop()
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the actor, told to stop, may end now. Asked after each message."""
+        return True
 
     def reply(self, value: Any) -> bool:
         """Answer the message being handled, and go on handling it.
@@ -566,6 +665,12 @@ class TrioActor(pykka.Actor):
 
     def on_stop(self) -> Any:
         """Run when the actor is told to stop, after the last message. May be async."""
+
+    def on_start_failed(self, error: Exception) -> None:
+        """Run when the budget of restarts is spent, before the first message is refused."""
+
+    def on_refused(self, message: Any, error: ActivationError) -> None:
+        """Run for a message without an asker that came when the actor could not be started."""
 
     def on_ended(self, left: Sequence[Any]) -> None:
         """Run once it takes no message any more, however it came to that. Must not raise.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Final, final
 
 import attrs
@@ -12,8 +13,9 @@ import trio
 
 from actorstate.actors.generators import finish
 from actorstate.actors.messages import Call, EffectRequest, Origin
-from actorstate.actors.runtime import Mailbox, Scope, TrioActor
-from actorstate.actors.turns import TokenDoor, running_for
+from actorstate.actors.runtime import Scope, TrioActor
+from actorstate.actors.task_scope import Run, TaskScope, current_run
+from actorstate.actors.turns import TokenDoor
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import Handler, as_follow_ups
 from actorstate.state.state import State
@@ -31,16 +33,31 @@ class BackgroundTask:
     """Its handler: ``MyState.my_task``."""
     arguments: tuple[Any, ...] = ()
     started: datetime = attrs.field(factory=lambda: datetime.now(UTC))
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False, repr=False)
+    _scope: TaskScope = attrs.field(factory=TaskScope, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     def cancel(self) -> None:
         """Cancel the task. What its open block changed is undone. Does not wait for its end."""
-        self._scope.cancel()
+        self._scope.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Cancel the task as soon as it is in no block, and so undo nothing. Does not wait."""
+        self._scope.stop()
 
     async def wait(self) -> None:
         """Wait until the task has ended, in whatever way."""
         await self._ended.wait()
+
+
+@final
+@attrs.frozen
+class TaskEnd:
+    """How a background task ended."""
+
+    error: BaseException | None = None
+    """What it raised."""
+    is_stopped: bool = False
+    """Whether it was stopped before it was done."""
 
 
 @final
@@ -53,8 +70,7 @@ class TaskActor(TrioActor):
         handler: the handler to run.
         state: the state that it is a method of.
         door: how the task's blocks get their turns.
-        mailbox: where the handlers that it triggers are queued, and the effects it asks for.
-        origin: for whom these are.
+        origin: for whom the handlers are that it triggers, and the effects it asks for.
         on_ended: called when it has ended, in whatever way.
     """
 
@@ -66,27 +82,26 @@ class TaskActor(TrioActor):
         handler: Handler,
         state: State,
         door: TokenDoor,
-        mailbox: Mailbox,
         origin: Origin,
-        on_ended: Callable[[BackgroundTask], None],
+        on_ended: Callable[[TaskEnd], None],
     ) -> None:
         super().__init__(scope)
         self._task: Final = task
         self._handler: Final = handler
         self._state: Final = state
         self._door: Final = door
-        self._events: Final = mailbox
         self._origin: Final = origin
         self._tell_ended: Final = on_ended
+        self._error: BaseException | None = None
 
     def __str__(self) -> str:
         return f"background task {self._handler} of token {token_label(self._task.token)}"
 
     async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
-        running_for.set(self._origin)
+        current_run.set(Run(self._origin, self._lifetime))
         try:
-            with self._task._scope:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
+            with self._lifetime.cancel_scope:
                 await self._run()
         finally:
             self._door.give_back()
@@ -111,9 +126,23 @@ class TaskActor(TrioActor):
         for one in follow_ups:
             is_effect = isinstance(one, Effect)
             message = EffectRequest(one, self._origin) if is_effect else Call(one, self._origin)
-            await self._events.post_when_room(message)
+            await self._door.ref.mailbox.post_when_room(message)
+
+    def on_failure(
+        self,
+        exception_type: type[BaseException] | None,  # noqa: ARG002 - the value knows
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,  # noqa: ARG002 - likewise
+    ) -> None:
+        """Keep what the task raised, to tell."""
+        self._error = exception_value
 
     def on_ended(self, left: Sequence[Any]) -> None:  # noqa: ARG002 - a task is sent nothing
         """Tell that the task is no longer running."""
+        cancelled = self._lifetime.cancel_scope.cancelled_caught
+        self._tell_ended(TaskEnd(self._error, cancelled and self._lifetime.is_stopping))
         self._task._ended.set()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
-        self._tell_ended(self._task)
+
+    @property
+    def _lifetime(self) -> TaskScope:
+        return self._task._scope  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle

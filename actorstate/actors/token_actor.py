@@ -10,16 +10,19 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, final
 
 import attrs
 import trio
 
+from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.generators import finish, finish_plain
+from actorstate.actors.holding import Holding, TurnWatch, nothing_more
+from actorstate.actors.limits import Limits
 from actorstate.actors.messages import (
-    Ack,
+    NOBODY,
     Attach,
     Call,
     Connection,
@@ -27,30 +30,36 @@ from actorstate.actors.messages import (
     EffectRequest,
     Event,
     Failure,
-    Notice,
     Origin,
-    Patch,
+    StillAway,
     TurnRequest,
     Welcome,
 )
+from actorstate.actors.pages import Pages
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
-from actorstate.actors.task_actor import BackgroundTask, TaskActor
+from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
+from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.turns import Ending, TokenDoor, TurnGrant, settle
-from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
-from actorstate.state.effects import Effect
-from actorstate.state.handlers import FollowUp, Handler, Invocation, as_follow_ups
+from actorstate.exceptions import (
+    ActivationError,
+    ActorDeadError,
+    BadArgumentsError,
+    TooManyTasksError,
+    UnknownHandlerError,
+)
+from actorstate.state.handlers import Canceller, FollowUp, Handler, Invocation, as_follow_ups
+from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
-from actorstate.state.state import State
-from actorstate.state.tree import Schema, StateTree, token_label
-from actorstate.state.turn import Commit, Turn, hold, release
+from actorstate.state.tree import Schema, token_label
+from actorstate.state.turn import Commit, TaskRecord, Turn, hold, release
 from actorstate.stores.base import Store
 
 logger: Final = logging.getLogger("actorstate.actors")
 
-# How many page loads of a tab that are gone are remembered, in case they come back: send their
-# last event again, or want the effects that they missed.
-_REMEMBERED_PAGE_LOADS: Final = 8
-_KEPT_EFFECTS: Final = 100
+# The budget for a snapshot that cannot be loaded (seconds): a store that is down for a moment is
+# waited for; one that stays away is asked no more often than a few times in every rest.
+_RESTARTS: Final = (0.1, 0.4)
+_REST: Final = 2.0
 
 
 @final
@@ -61,21 +70,19 @@ class Services:
     schema: Schema
     store: Store
     background_tasks: set[BackgroundTask]
-    """The live set; a task actor that ends takes itself out."""
-    mailbox_capacity: int
+    """The live set; a background task that ends is taken out."""
+    watch: TurnWatch
+    reporter: Reporter
+    limits: Limits
 
 
 @final
-@attrs.define(eq=False)
-class PageLoad:
-    """What is known of one load of the page, connected or not."""
+@attrs.frozen
+class TaskEnded:
+    """A background task has ended."""
 
-    router: Router | None = None
-    """Where it is; None for one that never was connected."""
-    done: int = 0
-    """The number of its last event that is done."""
-    missed: deque[Effect] = attrs.field(factory=deque[Effect])
-    """The effects for it that came while it was not connected."""
+    job: Job
+    end: TaskEnd
 
 
 @final
@@ -84,55 +91,88 @@ class TokenActor(TrioActor):
 
     Args:
         scope: the app's.
-        token: whose state tree it owns.
+        door: the door of its state tree.
         services: what it shares with the others.
         on_ended: called when it takes no message any more.
     """
 
     def __init__(
-        self, scope: Scope, token: str, services: Services, on_ended: Callable[[], None]
+        self, scope: Scope, door: TokenDoor, services: Services, on_ended: Callable[[], None]
     ) -> None:
-        super().__init__(scope, capacity=services.mailbox_capacity)
-        self._token: Final = token
+        super().__init__(
+            scope, capacity=services.limits.mailbox_capacity, restarts=_RESTARTS, rest=_REST
+        )
+        self._token: Final = door.tree.token
         self._services: Final = services
         self._tell_ended: Final = on_ended
-        self._door: Final = TokenDoor(self.actor_ref, token)
-        self._tree: Final = StateTree(services.schema, token, self._door)
-        self._connections: Final[list[Connection]] = []
-        self._page_loads: Final[dict[str, PageLoad]] = {}
+        self._door: Final = door
+        self._tree: Final = door.tree
+        self._pages: Final = Pages(self._token)
+        self._tasks: Final = Tasks(services.limits.max_tasks)
+        self._is_connected = False
+        self._absence = trio.CancelScope()
+        door.ref = self.actor_ref
 
     def __str__(self) -> str:
         return f"token actor of {token_label(self._token)}"
 
+    # ---- its life --------------------------------------------------------------------------
+
     async def on_start(self) -> None:
-        """Bring the state tree to life from its snapshot."""
+        """Bring the state tree to life from its snapshot, and its background tasks with it."""
         snapshot = await self._services.store.load(self._token)
         if snapshot is not None:
             self._tree.restore(snapshot.version, snapshot.values)
+            for record in snapshot.tasks:
+                self._resume(record)
+
+    def on_start_failed(self, error: Exception) -> None:
+        """Tell the program that the tab cannot be brought to life."""
+        self._services.reporter.report(error, ErrorContext("activation", str(self), self._token))
+
+    def on_refused(self, message: Any, error: ActivationError) -> None:  # noqa: ARG002 - logged, once
+        """Tell a page that comes that there is nothing to show."""
+        if isinstance(message, Attach):
+            text = "the state of this tab cannot be loaded at the moment"
+            message.connection.send(Failure("unavailable", text))
+            message.connection.close()
+
+    def on_stop(self) -> None:
+        """Stop the background tasks; what is in the mailbox is worked off meanwhile."""
+        self._tasks.stop()
+
+    @property
+    def may_end(self) -> bool:
+        """Whether nothing is left to do, for an actor that was told to stop."""
+        return self.mailbox.empty() and not self._tasks.is_running
 
     def on_ended(self, left: Sequence[Any]) -> None:
         """Tell the directory, so that the next message activates the token anew."""
         self._tell_ended()
-        waiting = [message.connection for message in left if isinstance(message, Attach)]
-        for connection in self._connections + waiting:
-            connection.close()
+        self._pages.close()
+        for message in left:
+            if isinstance(message, Attach):
+                message.connection.close()
 
-    def on_receive(self, message: Any) -> Any:
+    def on_receive(self, message: Any) -> Any:  # noqa: PLR0911 - one for each kind of message
         """Do what one message asks for, to its end, before the next is taken."""
         match message:
             case Event():
                 return self._on_event(message)
             case Call():
-                invocation = message.invocation
-                return self._run(invocation.handler, invocation.args, message.origin)
+                return self._on_call(message)
             case TurnRequest():
                 return self._lend_turn(message)
             case EffectRequest():
-                self._ask_for(message.effect, message.origin)
+                self._pages.ask_for(message.effect, message.origin)
+            case TaskEnded():
+                return self._on_task_ended(message.job, message.end)
             case Attach():
-                return self._attach(message.connection)
+                return self._attach(message.connection, message.on_load)
             case Detach():
                 self._detach(message.connection)
+            case StillAway():
+                return self._disconnect(message.absence)
             case _:
                 return super().on_receive(message)
         return None
@@ -141,64 +181,86 @@ class TokenActor(TrioActor):
 
     async def _on_event(self, event: Event) -> None:
         origin = event.origin
-        if self._is_done(origin):
-            return self._acknowledge(origin)
+        if self._pages.is_done(origin):
+            return self._pages.acknowledge(origin)
         try:
             handler = self._services.schema.handler(event.name)
             arguments = handler.structure(event.args)
         except UnknownHandlerError as error:
-            return self._reject(origin, "unknown_handler", str(error), "$.name")
+            return self._pages.reject(origin, "unknown_handler", str(error), "$.name")
         except BadArgumentsError as error:
-            return self._reject(origin, "bad_arguments", str(error), error.where)
-        return await self._run(handler, arguments, origin)
+            return self._pages.reject(origin, "bad_arguments", str(error), error.where)
+        return await self._do(handler, arguments, origin)
+
+    async def _on_call(self, call: Call) -> None:
+        if call.job is not None:
+            return await self._start_task(self._tasks.planned(call.job), call.origin)
+        return await self._do(call.invocation.handler, call.invocation.args, call.origin)
+
+    def _do(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> Awaitable[None]:
+        """Run a handler; or start it, or cancel those that run, if it is a background task."""
+        if handler.is_background:
+            return self._start_task(Job(handler, arguments, origin.without_event()), origin)
+        if isinstance(handler, Canceller):
+            return self._cancel_tasks(handler.task, origin)
+        return self._run(handler, arguments, origin)
 
     async def _run(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
-        """Run a handler to its end; or start it, if it is a background task."""
+        """Run a handler to its end, in a turn of its own."""
         try:
             state = self._tree.state(handler.owner)
         except LookupError as error:
-            return self._report(handler, origin, error)
+            return self._report(handler, arguments, origin, error)
         self._look_at(origin)
-        if handler.is_background:
-            self._start_task(handler, state, arguments, origin)
-            return self._acknowledge(origin)
         turn = self._tree.open_turn(handler.label)
+        started = trio.current_time()
         hold(turn)
         try:
             if handler.in_thread:
-                result = await _call_in_thread(handler.function, state, *arguments)
+                result: object = _call_in_thread(handler.function, state, *arguments)
             else:
                 result = handler.function(state, *arguments)
-            if result is not None:
-                result = await self._finish(result, turn, origin)
-            follow_ups = as_follow_ups(result)
-            await settle(self._tree)
+            follow_ups: tuple[FollowUp, ...] = ()
+            if result is not None or self._tree.computed.awaited():
+                let_go = turn.revoke if handler.in_thread else nothing_more
+                with Holding(turn, self._services.watch, let_go):
+                    follow_ups = await self._bring_to_end(result, turn, origin)
+            else:
+                self._services.watch.note(turn, started)
             await self._conclude(turn, turn.commit(), follow_ups, origin)
         except* PASSING:
             raise
         except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
             turn.roll_back()
-            self._report(handler, origin, unwrap(errors))
+            self._report(handler, arguments, origin, unwrap(errors))
         finally:
             turn.roll_back()  # if this actor is being stopped; without effect once it has ended
             release(turn)
 
-    def _report(self, handler: Handler, origin: Origin, error: BaseException) -> None:
-        """Log what a handler raised; its sender learns that there was something, no more."""
+    def _report(
+        self, handler: Handler, arguments: tuple[Any, ...], origin: Origin, error: BaseException
+    ) -> None:
+        """Tell the program what a handler raised; its sender learns that there was something."""
         label = token_label(self._token)
         logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
-        self._reject(origin, "handler_failed", f"{handler.full_name} failed")
+        self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
+        context = ErrorContext("handler", str(handler), self._token, arguments)
+        self._services.reporter.report(error, context)
 
-    async def _finish(self, result: Any, turn: Turn, origin: Origin) -> object:
-        """Bring what calling a handler gave to its end; every ``yield`` is a checkpoint."""
-        if inspect.iscoroutine(result):
-            return await result
+    async def _bring_to_end(
+        self, result: object, turn: Turn, origin: Origin
+    ) -> tuple[FollowUp, ...]:
+        """Await what calling a handler gave, and what is computed from what it did."""
         at_yield = functools.partial(self._checkpoint, turn, origin.without_event())
-        if inspect.isgenerator(result):
-            return await finish_plain(result, at_yield)
-        if inspect.isasyncgen(result):
-            return await finish(result, at_yield)
-        return result
+        if inspect.iscoroutine(result):
+            result = await result
+        elif inspect.isgenerator(result):
+            result = await finish_plain(result, at_yield)
+        elif inspect.isasyncgen(result):
+            result = await finish(result, at_yield)
+        follow_ups = as_follow_ups(result)
+        await settle(self._tree)
+        return follow_ups
 
     async def _checkpoint(self, turn: Turn, origin: Origin, value: object) -> None:
         follow_ups = as_follow_ups(value)
@@ -208,21 +270,100 @@ class TokenActor(TrioActor):
         with trio.CancelScope(shield=True):
             await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
 
-    def _start_task(
-        self, handler: Handler, state: State, arguments: tuple[Any, ...], origin: Origin
-    ) -> None:
-        task = BackgroundTask(self._token, str(handler), arguments)
-        self._services.background_tasks.add(task)
+    def _look_at(self, origin: Origin) -> None:
+        """Let who holds the next turn see where the page load is that it is for."""
+        router = self._pages.router(origin)
+        if router is not None:
+            self._tree.router = router
+
+    # ---- background tasks ------------------------------------------------------------------
+
+    async def _start_task(self, job: Job, origin: Origin) -> None:
+        """Start a background task, if there is room for it and others of its kind let it."""
+        handler, arguments = job.handler, job.arguments
+        try:
+            self._tree.state(handler.owner)
+            is_due = self._tasks.admit(job)
+        except LookupError as error:
+            self._tasks.drop(job)
+            return self._report(handler, arguments, origin, error)
+        except TooManyTasksError as error:
+            logger.warning("token %s: %s", token_label(self._token), error)
+            self._services.reporter.report(error, self._context_of(job))
+            return self._pages.reject(
+                origin, "too_many_tasks", f"{handler.full_name} was not started: too many run"
+            )
+        try:
+            await self._save_tasks()
+        except Exception as error:  # noqa: BLE001 - not swallowed: reported, like a handler's own
+            self._tasks.drop(job)
+            return self._report(handler, arguments, origin, error)
+        if is_due:
+            self._launch(job)
+        return self._pages.acknowledge(origin)
+
+    def _launch(self, job: Job) -> None:
+        job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
+        self._services.background_tasks.add(job.task)
         TaskActor.start(
             self.children,
-            task,
-            handler=handler,
-            state=state,
+            job.task,
+            handler=job.handler,
+            state=self._tree.state(job.handler.owner),
             door=self._door,
-            mailbox=self.mailbox,
-            origin=origin.without_event(),
-            on_ended=self._services.background_tasks.discard,
+            origin=job.origin,
+            on_ended=functools.partial(self._tell_task_ended, job, job.task),
         )
+
+    def _tell_task_ended(self, job: Job, task: BackgroundTask, end: TaskEnd) -> None:
+        self._services.background_tasks.discard(task)
+        with suppress(ActorDeadError):  # then nobody waits for its end, and its record stays
+            self.mailbox.post_always(TaskEnded(job, end))
+
+    async def _on_task_ended(self, job: Job, end: TaskEnd) -> None:
+        following = self._tasks.ended(job, is_stopped=end.is_stopped)
+        if following is not None:
+            self._launch(following)
+        try:
+            await self._save_tasks()
+        except Exception:
+            # The next commit that succeeds takes it along.
+            logger.exception("%s has ended, and is still in the snapshot", job.handler)
+        if end.error is not None:
+            await self._on_background_error(job, end.error)
+
+    async def _on_background_error(self, job: Job, error: BaseException) -> None:
+        """Tell the program, and the state if it wants to know. It is in the log already."""
+        self._services.reporter.report(error, self._context_of(job))
+        hook = self._services.schema.error_hook(job.handler.owner)
+        if hook is not None:
+            await self._run(hook, (error,), job.origin)
+
+    def _context_of(self, job: Job) -> ErrorContext:
+        return ErrorContext("background task", str(job.handler), self._token, job.arguments)
+
+    async def _cancel_tasks(self, handler: Handler, origin: Origin) -> None:
+        self._tasks.cancel(lambda job: job.handler is handler)
+        await self._save_tasks()
+        self._pages.acknowledge(origin)
+
+    def _resume(self, record: TaskRecord) -> None:
+        """Start a background task again that ran when the token's last actor ended."""
+        try:
+            handler = self._services.schema.handler(record.name)
+            job = Job(handler, handler.structure(list(record.args)), NOBODY)
+            if self._tasks.admit(job):
+                self._launch(job)
+        except (UnknownHandlerError, BadArgumentsError, TooManyTasksError) as error:
+            label = token_label(self._token)
+            logger.warning("token %s: %s is not resumed: %s", label, record.name, error)
+
+    async def _save_tasks(self) -> None:
+        """Let the snapshot have the records of the tasks that run, where it has not."""
+        if not self._tasks.is_saved:
+            records = Commit(self._tree.version, (), (), self._tasks.records())
+            await self._services.store.commit(self._token, records)
+            self._tasks.is_saved = True
 
     # ---- turns of others -------------------------------------------------------------------
 
@@ -231,12 +372,17 @@ class TokenActor(TrioActor):
         self._look_at(request.origin)
         turn = self._tree.open_turn(request.holder)
         grant: TurnGrant | None = TurnGrant(turn)
+        if not self.reply(grant):
+            turn.roll_back()
+            return
         try:
-            if self.reply(grant):
-                while grant is not None:
-                    grant = await self._await_end(grant)
-        finally:
-            turn.roll_back()  # without effect once it has ended
+            while grant is not None:
+                grant = await self._await_end(grant)
+        finally:  # if this actor is being stopped; without effect on a turn that has ended
+            if request.in_thread:  # which may be in the middle of a write, and undoes that itself
+                turn.revoke()
+            else:
+                turn.roll_back()
 
     async def _await_end(self, grant: TurnGrant) -> TurnGrant | None:
         """Wait for the end of one stretch, conclude it, acknowledge it. Give the next one."""
@@ -275,121 +421,118 @@ class TokenActor(TrioActor):
         follow_ups: tuple[FollowUp, ...],
         origin: Origin,
     ) -> None:
-        """Store a commit; then, and not before, let others know: mailbox and connections."""
-        if commit is not None:
-            await self._services.store.commit(self._token, commit)
+        """Store a commit; then, and not before, let others know: mailbox and pages."""
+        messages = self._plan(follow_ups, origin) if follow_ups else ()
+        to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
+        if to_store is not None:
+            try:
+                await self._services.store.commit(self._token, to_store)
+            except BaseException:
+                self._unplan(messages)
+                raise
+            self._tasks.is_saved = True
         turn.stored(commit)
         if commit is None:
-            self._acknowledge(origin)
+            self._pages.acknowledge(origin)
         else:
-            self._mark_done(origin)
-            self._show(commit)
+            self._pages.mark_done(origin)
+            self._pages.show(commit)
+        for message in messages:
+            if isinstance(message, Call):
+                self.mailbox.post_always(message)
+            else:
+                self._pages.ask_for(message.effect, message.origin)
+
+    def _plan(self, follow_ups: tuple[FollowUp, ...], origin: Origin) -> list[Call | EffectRequest]:
+        """Make messages of what is to follow. Tasks that are to be resumed are noted by now.
+
+        So they are in the commit of the turn that wants them: no crash lies in between.
+        """
+        messages: list[Call | EffectRequest] = []
         for one in follow_ups:
             if isinstance(one, Invocation):
-                self.mailbox.post_always(Call(one, origin.without_event()))
+                job = self._tasks.plan(one, origin.without_event())
+                messages.append(Call(one, origin.without_event(), job))
             else:
-                self._ask_for(one, origin)
+                messages.append(EffectRequest(one, origin))
+        return messages
 
-    def _show(self, commit: Commit) -> None:
-        for connection in self._connections:
-            ack = self._page_loads[connection.instance].done
-            connection.send(Patch(commit.version, ack, commit.operations))
+    def _unplan(self, messages: Sequence[Call | EffectRequest]) -> None:
+        for message in messages:
+            if isinstance(message, Call) and message.job is not None:
+                self._tasks.forget(self._tasks.planned(message.job))
 
-    def _ask_for(self, effect: Effect, origin: Origin) -> None:
-        """Send an effect to the page load that it is for, or keep it until that is back.
-
-        One that is for nobody in particular, or for a page load that is forgotten, goes to all
-        that are here.
-        """
-        # Of two connections of one page load the older is dead, and does not know it yet.
-        here = {connection.instance: connection for connection in self._connections}
-        page_load = self._page_loads.get(origin.instance or "")
-        if page_load is None or page_load.router is None:
-            for connection in here.values():
-                connection.send(effect)
-        elif origin.instance in here:
-            here[origin.instance].send(effect)
-        else:
-            self._keep(effect, page_load.missed)
-
-    def _keep(self, effect: Effect, missed: deque[Effect]) -> None:
-        if len(missed) == _KEPT_EFFECTS:
-            label, dropped = token_label(self._token), missed.popleft()
-            logger.warning(
-                "a page load of token %s is away and misses %d effects; %s was dropped",
-                label, _KEPT_EFFECTS, dropped.name,
-            )  # fmt: skip
-        missed.append(effect)
+    def _with_tasks(self, commit: Commit | None) -> Commit:
+        if commit is None:
+            commit = Commit(self._tree.version, (), ())
+        return Commit(commit.version, commit.changes, commit.operations, self._tasks.records())
 
     # ---- connections -----------------------------------------------------------------------
 
-    async def _attach(self, connection: Connection) -> None:
+    async def _attach(self, connection: Connection, on_load: tuple[Invocation, ...]) -> None:
+        if not await self._can_be_shown(connection):
+            return
+        self._absence.cancel()
+        welcome = Welcome(self._token, self._tree.version, 0, self._tree.public())
+        is_new_page = self._pages.attach(connection, welcome)
+        origin = Origin(connection.instance)
+        if not self._is_connected:
+            self._is_connected = True
+            await self._run_hooks("on_connect", origin)
+        if is_new_page:
+            for invocation in on_load:
+                await self._do(invocation.handler, invocation.args, origin)
+
+    async def _can_be_shown(self, connection: Connection) -> bool:
+        """Compute what a page is to be told; turn the connection away if that fails."""
+        is_ready = False
         try:
             await self._look_from(connection.router)
-        except BaseException:
+            is_ready = True
+        except* PASSING:
             connection.close()
             raise
-        self._connections.append(connection)
-        page_load = self._page_loads.pop(connection.instance, None) or PageLoad()
-        self._page_loads[connection.instance] = page_load  # in again, and so the last
-        self._forget_old_page_loads()
-        page_load.router = connection.router
-        version, public = self._tree.version, self._tree.public()
-        connection.send(Welcome(self._token, version, page_load.done, public))
-        while page_load.missed:
-            connection.send(page_load.missed.popleft())
+        except* BaseException as errors:
+            logger.exception("%s: a page cannot be shown", self, exc_info=unwrap(errors))
+            connection.send(Failure("unavailable", "this page cannot be shown at the moment"))
+            connection.close()
+        return is_ready
 
     async def _look_from(self, router: Router) -> None:
         """Let what is computed from the router follow it: a turn in which nobody writes."""
         turn = self._tree.open_turn("a page that connects")
         try:
             self._tree.router = router
-            await settle(self._tree, welcome=True)
-            await self._conclude(turn, turn.commit(), (), Origin())
+            if self._tree.computed.awaited(welcome=True):
+                with Holding(turn, self._services.watch):
+                    await settle(self._tree, welcome=True)
+            await self._conclude(turn, turn.commit(), (), NOBODY)
         finally:
             turn.roll_back()  # without effect once it has ended
 
     def _detach(self, connection: Connection) -> None:
-        if connection in self._connections:
-            self._connections.remove(connection)
+        self._pages.detach(connection)
+        if self._is_connected and not self._pages.is_anyone_here:
+            self._absence = trio.CancelScope()
+            self.children.start_soon(self._await_return, self._absence, name=f"return to {self}")
 
-    def _forget_old_page_loads(self) -> None:
-        """Keep what is known of those that are here, and of the last that were."""
-        here = {connection.instance for connection in self._connections}
-        gone = [instance for instance in self._page_loads if instance not in here]
-        for instance in gone[: max(0, len(gone) - _REMEMBERED_PAGE_LOADS)]:
-            del self._page_loads[instance]
+    async def _await_return(self, absence: trio.CancelScope) -> None:
+        with absence:
+            await trio.sleep(self._services.limits.disconnect_grace)
+            with suppress(ActorDeadError):
+                self.mailbox.post_always(StillAway(absence))
 
-    def _look_at(self, origin: Origin) -> None:
-        """Let who holds the next turn see where the page load is that it is for."""
-        page_load = self._page_loads.get(origin.instance or "")
-        if page_load is not None and page_load.router is not None:
-            self._tree.router = page_load.router
+    async def _disconnect(self, absence: object) -> None:
+        """Take the tab for gone, unless somebody has come meanwhile."""
+        if absence is not self._absence or self._pages.is_anyone_here:
+            return
+        self._is_connected = False
+        self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
+        await self._run_hooks("on_disconnect", NOBODY)
 
-    def _send(self, origin: Origin, notice: Notice) -> None:
-        for connection in self._connections:
-            if connection.instance == origin.instance:
-                connection.send(notice)
-
-    def _reject(self, origin: Origin, code: str, message: str, where: str | None = None) -> None:
-        """Tell the page that sent an event what is wrong with it. That settles the event."""
-        if origin.seq is not None:
-            self._send(origin, Failure(code, message, origin.seq, where))
-            self._acknowledge(origin)
-
-    def _acknowledge(self, origin: Origin) -> None:
-        """Tell the page that sent an event that it is done, where no patch says so."""
-        self._mark_done(origin)
-        if origin.seq is not None:
-            self._send(origin, Ack(self._page_loads[origin.instance or ""].done))
-
-    def _is_done(self, origin: Origin) -> bool:
-        page_load = self._page_loads.get(origin.instance or "")
-        return origin.seq is not None and page_load is not None and origin.seq <= page_load.done
-
-    def _mark_done(self, origin: Origin) -> None:
-        if origin.seq is not None and not self._is_done(origin):
-            self._page_loads.setdefault(origin.instance or "", PageLoad()).done = origin.seq
+    async def _run_hooks(self, name: HookName, origin: Origin) -> None:
+        for hook in self._services.schema.hooks(name):
+            await self._do(hook, (), origin)
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:

@@ -11,8 +11,9 @@ A turn lives once::
                  │            stored │     │
                  │              ▼  roll_back (also from OPEN and CHECKPOINTING)
                  │         COMMITTED │     │
-                 └────────────────┐  ▼     ▼
-                                  └▶ ROLLED_BACK
+                 ├────────────────┐  ▼     ▼
+                 └─ revoke        └▶ ROLLED_BACK
+                      └▶ REVOKED ──────▲
 
 The table `_NEXT` is the machine; nothing else decides a transition. Asking for a turn and waiting
 for it are not in it: they are a message in the mailbox of the token actor, and a turn that was
@@ -21,6 +22,9 @@ never granted was never there.
 Checkpointing (a ``yield`` in a handler or in ``async with self``) hands over what is done so far
 and stays open: tasks started inside the block may go on writing while the store takes it, into
 a fresh log. If the store fails, both logs are undone, the newer one first.
+
+Revoking is for a holder in a thread of its own, which may be in the middle of a write: from then on
+it can write nothing, and undoes what it wrote itself, when it comes to it.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ import attrs
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet, fold
+from actorstate.state.json_types import Plain
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
 
@@ -50,6 +55,7 @@ class TurnState(enum.StrEnum):
     CHECKPOINTING = "checkpointing"
     COMMITTING = "committing"
     COMMITTED = "committed"
+    REVOKED = "revoked"
     ROLLED_BACK = "rolled back"
 
 
@@ -60,6 +66,7 @@ class TurnStep(enum.StrEnum):
     KEEP = "keep"
     COMMIT = "commit"
     STORED = "stored"
+    REVOKE = "revoke"
     ROLL_BACK = "roll back"
 
 
@@ -68,13 +75,28 @@ _NEXT: Final[Mapping[tuple[TurnState, TurnStep], TurnState]] = {
     (TurnState.CHECKPOINTING, TurnStep.KEEP): TurnState.OPEN,
     (TurnState.OPEN, TurnStep.COMMIT): TurnState.COMMITTING,
     (TurnState.COMMITTING, TurnStep.STORED): TurnState.COMMITTED,
+    (TurnState.OPEN, TurnStep.REVOKE): TurnState.REVOKED,
     (TurnState.OPEN, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
+    (TurnState.REVOKED, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
     (TurnState.CHECKPOINTING, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
     (TurnState.COMMITTING, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
 }
 
 _WRITABLE: Final = frozenset({TurnState.OPEN, TurnState.CHECKPOINTING})
 _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
+
+
+@final
+@attrs.frozen
+class TaskRecord:
+    """A running background task, as the snapshot has it."""
+
+    name: str
+    """Its handler's name on the wire."""
+    args: tuple[Plain, ...]
+    """Its arguments in JSON form."""
+    asked: str
+    """When it was asked for (ISO 8601)."""
 
 
 @final
@@ -88,19 +110,23 @@ class Commit:
     """What it did to the snapshot's values, backend vars included: for the store alone."""
     operations: tuple[Operation, ...]
     """What it did to the public state, computed vars included: for anyone."""
+    tasks: tuple[TaskRecord, ...] | None = None
+    """The background tasks that are to be resumed, from now on; None for the same as before."""
 
 
 @final
 class Turn:
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
-    __slots__ = ("_handed_over", "_state", "block", "holder", "log", "tree")
+    __slots__ = ("_handed_over", "_state", "block", "holder", "holding", "log", "tree")
 
     def __init__(self, tree: StateTree, holder: str) -> None:
         self.tree: StateTree = tree
         self.holder: str = holder
         self.block: object = None
         """What ends it, where it was lent; known to the room above."""
+        self.holding: object = None
+        """How it is held, where its holder can wait; likewise."""
         self.log: Log = Log()
         """What was changed since it was opened, or since the last checkpoint."""
         self._state = TurnState.OPEN
@@ -108,6 +134,11 @@ class Turn:
 
     def __repr__(self) -> str:
         return f"<turn of {self.holder}: {self._state.value}>"
+
+    @property
+    def state(self) -> TurnState:
+        """Where it is in its life."""
+        return self._state
 
     @property
     def is_writable(self) -> bool:
@@ -133,6 +164,11 @@ class Turn:
         self._step(TurnStep.KEEP if keep else TurnStep.STORED)
         self._handed_over = Log()
         self.tree.stored(commit)
+
+    def revoke(self) -> None:
+        """Let its holder write no more, while only the holder can undo. Without effect but open."""
+        if self._state is TurnState.OPEN:
+            self._step(TurnStep.REVOKE)
 
     def roll_back(self) -> None:
         """Leave nothing behind of what the store does not have. Without effect once ended."""

@@ -8,7 +8,7 @@ from typing import Protocol, final
 import attrs
 
 from actorstate.state.json_types import Plain
-from actorstate.state.turn import Commit
+from actorstate.state.turn import Commit, TaskRecord
 
 
 @final
@@ -20,6 +20,8 @@ class Snapshot:
     """The version of the last commit in it."""
     values: Mapping[str, Mapping[str, Plain]]
     """The JSON form of the vars that were ever changed, backend vars included, by state."""
+    tasks: tuple[TaskRecord, ...] = ()
+    """The background tasks that ran, and are to be resumed."""
 
 
 class Store(Protocol):
@@ -35,7 +37,11 @@ class Store(Protocol):
         ...
 
     async def commit(self, token: str, commit: Commit) -> None:
-        """Take what one turn changed. All or nothing, also when cancelled."""
+        """Take what one turn changed. All or nothing, also when cancelled.
+
+        One that has `Commit.tasks` replaces those of the snapshot, and may change nothing else;
+        its version is that of the snapshot then.
+        """
         ...
 
     async def delete(self, token: str) -> None:

@@ -84,6 +84,7 @@ class SocketConnection:
         self._instance = ""
         self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
+        self._is_closing = False
 
     @property
     def instance(self) -> str:
@@ -100,15 +101,20 @@ class SocketConnection:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
         if len(self._outbox) >= _OUTBOX_CAPACITY:
             logger.info("connection %s does not read; closing it", self._session)
-            self.close()
+            self._scope.cancel()
             return
         self._outbox.append(notice)
         if self._bell is not None:
             self._bell.ring()
 
     def close(self) -> None:
-        """End the connection; its client reconnects."""
-        self._scope.cancel()
+        """End the connection once what lies in the outbox is sent; its client reconnects."""
+        self._is_closing = True
+        if self._bell is None:
+            self._scope.cancel()
+        else:
+            self._scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
+            self._bell.ring()
 
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
@@ -130,9 +136,12 @@ class SocketConnection:
                 while self._outbox:
                     notice = self._outbox.popleft()
                     await self._socket.send_message(encode(notice, self._session))
+                if self._is_closing:
+                    break
                 await self._bell.sleep()
         except ConnectionClosed:
-            self.close()
+            pass
+        self._scope.cancel()
 
     async def _read(self) -> int:
         """Read until the end; give the code to close with."""
@@ -142,6 +151,8 @@ class SocketConnection:
                 return POLICY_VIOLATION
             self._instance = hello.instance
             token = await self._choose_token(hello)
+            if token is None:
+                await trio.sleep_forever()  # until the writer has told, and ends this
             self._router = to_router(hello, token, self._handshake, self._session)
             mailbox = self._directory.ref(token).mailbox
             # The path as the browser asked for the page by it, so that routes are the same here.
@@ -165,15 +176,24 @@ class SocketConnection:
                     self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
         return None
 
-    async def _choose_token(self, hello: Hello) -> str:
+    async def _choose_token(self, hello: Hello) -> str | None:
         """Give the tab its token back; a token that this server never gave out gets a new one.
 
-        So a client can never bring state to life under a name of its own choosing.
+        So a client can never bring state to life under a name of its own choosing. None if it
+        cannot be told: a tab must not lose its state because the store is away for a moment.
         """
         token = hello.token
-        if token is None or len(token) != _TOKEN_LENGTH or not await self._directory.knows(token):
+        if token is None or len(token) != _TOKEN_LENGTH:
             return mint_token()
-        return token
+        try:
+            return token if await self._directory.knows(token) else mint_token()
+        except Exception:
+            logger.exception("the store cannot tell whether it knows a token")
+            self.send(
+                Failure("unavailable", "the state of this tab cannot be loaded at the moment")
+            )
+            self.close()
+            return None
 
     async def _read_events(self, mailbox: Mailbox) -> None:
         while True:

@@ -1,0 +1,69 @@
+"""What went wrong in the program's own code, on its way to the program."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, final
+
+import attrs
+
+from actorstate.actors.runtime import Scope
+from actorstate.state.tree import token_label
+
+logger: Final = logging.getLogger("actorstate")
+
+
+@final
+@attrs.frozen
+class ErrorContext:
+    """Where an error came up: the second argument of ``on_error``."""
+
+    during: Literal["handler", "background task", "activation", "task"]
+    """What failed. A ``task`` is one of `App.start_soon`; ``activation`` is of a token's actor."""
+    name: str
+    """The handler, as in ``MyState.my_task``; else what is activated or run."""
+    token: str | None = attrs.field(
+        default=None, repr=lambda token: repr(token and token_label(token))
+    )
+    """The tab that it happened to. A secret; see `State.get_token`."""
+    arguments: tuple[Any, ...] = ()
+    """What the handler was given."""
+
+
+OnError = Callable[[BaseException, ErrorContext], object]
+"""Is told of an error, and where it came up. May be async; what it returns is ignored."""
+
+
+@final
+class Reporter:
+    """Tells the program of errors. They are in the log already.
+
+    Args:
+        on_error: what the program gave for it.
+    """
+
+    scope: Scope
+    """Where an async one runs; the app brings this when it is entered."""
+
+    def __init__(self, on_error: OnError | None) -> None:
+        self._on_error: Final = on_error
+
+    def report(self, error: BaseException, context: ErrorContext) -> None:
+        """Tell of one error. Neither waits nor raises."""
+        if self._on_error is None:
+            return
+        try:
+            result = self._on_error(error, context)
+        except Exception:
+            logger.exception("on_error failed when it was told of %r", error)
+        else:
+            if isinstance(result, Awaitable):
+                self.scope.start_soon(_finish, result, error, name="on_error")
+
+
+async def _finish(running: Awaitable[object], error: BaseException) -> None:
+    try:
+        await running
+    except* Exception:
+        logger.exception("on_error failed when it was told of %r", error)

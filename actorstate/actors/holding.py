@@ -1,0 +1,266 @@
+"""Holding a turn: for how long, what its holder waits for meanwhile, and how it is made to let go.
+
+Two things can go wrong with a turn that is held. It can be held too long: `TurnWatch` says so in
+the log, and ends it in the end. And its holder can wait for a turn that waits for this one: a
+circle, which nothing but time would end. Whoever would close one is refused (`refuse_circle`).
+
+The graph of who waits for whom is nowhere but in the turns themselves: each open turn has its
+holding, each holding the trees whose turns are waited for under it, each tree its open turn. To
+wait adds an edge, and nothing else does: an actor grants a turn to who then waits for nothing. So
+it is enough to look for a circle before waiting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, final
+
+import trio
+
+from actorstate.actors.runtime import Bell
+from actorstate.exceptions import DeadlockError, ImmutableStateError, TurnTimeoutError
+from actorstate.state.tree import StateTree, token_label
+from actorstate.state.turn import Turn
+
+logger: Final = logging.getLogger("actorstate.actors")
+
+
+def nothing_more() -> None:
+    """Do nothing: what there is to let go of ends with the cancellation."""
+
+
+@final
+class Holding:
+    """Somebody's hold on an open turn, as a block; entered and left by the task that holds it.
+
+    Args:
+        turn: the open turn.
+        watch: looks after it meanwhile.
+        let_go: called when it was held too long, once its code is cancelled: what else there is
+            to do for those who wait, at once and without waiting.
+    """
+
+    __slots__ = ("_let_go", "_outer", "_task", "is_overdue", "scope", "turn", "waits_for", "watch")
+
+    def __init__(
+        self, turn: Turn, watch: TurnWatch, let_go: Callable[[], None] = nothing_more
+    ) -> None:
+        self.turn: Final = turn
+        self.scope: Final = trio.CancelScope()
+        self.waits_for: Final[list[StateTree]] = []
+        """The trees whose turns are waited for under this one."""
+        self.is_overdue = False
+        self.watch: Final = watch
+        self._let_go: Final = let_go
+        self._task: trio.lowlevel.Task | None = None
+        self._outer: tuple[trio.Nursery, ...] = ()
+
+    def __enter__(self) -> Holding:
+        self._task = trio.lowlevel.current_task()
+        self._outer = tuple(self._task.child_nurseries)
+        self.scope.__enter__()
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go.
+
+        Raises:
+            TurnTimeoutError: in the place of the cancellation, if it was held too long.
+        """
+        self.stop()
+        self.scope.__exit__(exc_type, exc, traceback)
+        if self.scope.cancelled_caught:
+            raise self.timeout() from None
+        if self.is_overdue and isinstance(exc, ImmutableStateError):
+            raise self.timeout() from exc  # the writing of a thread, which is not cancelled
+
+    def start(self) -> None:
+        """Let the watch begin. For a holder that is no task, and has no block to be left."""
+        self.turn.holding = self
+        self.watch.add(self)
+
+    def stop(self) -> None:
+        """Let the watch end."""
+        self.watch.discard(self)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the running task is the one that entered it."""
+        return trio.lowlevel.current_task() is self._task
+
+    def timeout(self) -> TurnTimeoutError:
+        """Give the error for who held the turn too long."""
+        return TurnTimeoutError(
+            f"{self.turn.holder} held the turn of token {token_label(self.turn.tree.token)} for "
+            f"longer than {self.watch.turn_timeout} s, and it was undone. Wait for what takes "
+            f"long outside the turn, or give the app a longer turn_timeout"
+        )
+
+    def expire(self) -> None:
+        """Make its holder let go."""
+        self.is_overdue = True
+        self.scope.cancel()
+        self._let_go()
+
+    def ends_after(self, task: trio.lowlevel.Task) -> bool:
+        """Tell whether the hold cannot end before a task: it is the holder's, or its child's.
+
+        A task can have the right to write under the turn, and not be waited for at its end: one
+        in a nursery that was open before the turn was. If that one waits, the turn does not.
+        """
+        while task is not self._task:
+            nursery = task.parent_nursery
+            if nursery is None:
+                return False
+            if nursery.parent_task is self._task:
+                return nursery not in self._outer
+            task = nursery.parent_task
+        return True
+
+
+# ---- circles -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def waiting_under(holdings: list[Holding], tree: StateTree) -> Generator[None]:
+    """Note what is waited for under the turns that the caller holds.
+
+    Raises:
+        DeadlockError: it would close a circle.
+    """
+    refuse_circle(holdings, tree)
+    for holding in holdings:
+        holding.waits_for.append(tree)
+    try:
+        yield
+    finally:
+        for holding in holdings:
+            holding.waits_for.remove(tree)
+
+
+def refuse_circle(holdings: list[Holding], tree: StateTree) -> None:
+    """Refuse to wait for a tree's turn under these, if that turn waits for one of them.
+
+    Raises:
+        DeadlockError: it does, perhaps by way of others.
+    """
+    mine = {holding.turn.tree for holding in holdings}
+    circle = _way(tree, mine, set())
+    if circle is not None:
+        links = ", which waits for ".join(_name(turn) for turn in circle)
+        message = (
+            f"waiting for the turn of token {token_label(tree.token)} would never end: it is "
+            f"held by {links}, which is held by the one that asks. Nothing was waited for; take "
+            f"the turns of several tokens in one order everywhere, or one after the other"
+        )
+        raise DeadlockError(message)
+
+
+def _way(tree: StateTree, goal: set[StateTree], seen: set[StateTree]) -> list[Turn] | None:
+    """Find turns from that of a tree to one in the goal, each waiting for the next."""
+    if tree.turn is None or tree in seen:
+        return None
+    if tree in goal:
+        return [tree.turn]
+    seen.add(tree)
+    holding = tree.turn.holding
+    for following in holding.waits_for if isinstance(holding, Holding) else ():
+        rest = _way(following, goal, seen)
+        if rest is not None:
+            return [tree.turn, *rest]
+    return None
+
+
+def _name(turn: Turn) -> str:
+    return f"{turn.holder} (token {token_label(turn.tree.token)})"
+
+
+# ---- time --------------------------------------------------------------------------------------
+
+
+@final
+class TurnWatch:
+    """Looks after the turns that are held: one task for all of an app, and no timer for each.
+
+    A turn is added when it is taken and discarded when it is let go, so the oldest comes first,
+    and there is one moment to wait for: when that one is due. Most are gone by then.
+
+    Args:
+        slow_turn: seconds after which a turn is logged.
+        turn_timeout: seconds after which it is ended.
+    """
+
+    def __init__(self, slow_turn: float, turn_timeout: float) -> None:
+        self.slow_turn: Final = slow_turn
+        self.turn_timeout: Final = turn_timeout
+        self._not_yet_slow: Final[dict[Holding, float]] = {}
+        self._not_yet_over: Final[dict[Holding, float]] = {}
+        self._bell: Bell | None = None
+
+    def add(self, holding: Holding) -> None:
+        """Begin to look after a turn. From the trio thread."""
+        now = trio.current_time()
+        self._not_yet_slow[holding] = now
+        self._not_yet_over[holding] = now
+        if self._bell is not None:
+            self._bell.ring()
+
+    def discard(self, holding: Holding) -> None:
+        """No longer look after a turn."""
+        self._not_yet_slow.pop(holding, None)
+        self._not_yet_over.pop(holding, None)
+
+    def note(self, turn: Turn, started: float) -> None:
+        """Log a turn that was slow, and that nobody could look after: its code awaited nothing."""
+        seconds = trio.current_time() - started
+        if seconds >= self.slow_turn:
+            logger.warning("%s, %.1f s, in which nothing else ran", _held(turn), seconds)
+
+    async def run(self) -> None:
+        """Watch, until cancelled."""
+        bell = Bell()
+        while True:
+            due = self._next_due()
+            if due == math.inf:
+                self._bell = bell
+                await bell.sleep()
+                self._bell = None
+            else:
+                await trio.sleep_until(due)
+                self._look(trio.current_time())
+
+    def _look(self, now: float) -> None:
+        for holding in _take_due(self._not_yet_slow, self.slow_turn, now):
+            logger.warning("%s for %s s already", _held(holding.turn), self.slow_turn)
+        for holding in _take_due(self._not_yet_over, self.turn_timeout, now):
+            logger.error("%s for %s s; ending it", _held(holding.turn), self.turn_timeout)
+            holding.expire()
+
+    def _next_due(self) -> float:
+        slow = next(iter(self._not_yet_slow.values()), math.inf) + self.slow_turn
+        over = next(iter(self._not_yet_over.values()), math.inf) + self.turn_timeout
+        return min(slow, over)
+
+
+def _take_due(waiting: dict[Holding, float], period: float, now: float) -> list[Holding]:
+    """Take out those that were added so long ago."""
+    due = list(itertools.takewhile(lambda one: waiting[one] + period <= now, waiting))
+    for holding in due:
+        del waiting[holding]
+    return due
+
+
+def _held(turn: Turn) -> str:
+    label = token_label(turn.tree.token)
+    return f"the turn of token {label} is held by {turn.holder} ({turn.state.value})"

@@ -1,0 +1,62 @@
+"""The tasks that a program starts under its app, beside those that handlers are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, final
+
+import trio
+
+from actorstate.actors.errors import ErrorContext, Reporter
+from actorstate.actors.runtime import Scope, unwrap
+from actorstate.actors.task_scope import Run, TaskScope, current_run
+
+logger: Final = logging.getLogger("actorstate")
+
+
+@final
+class OwnTasks:
+    """Those that run.
+
+    Args:
+        reporter: is told of those that fail.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter: Final = reporter
+        self._running: Final[set[TaskScope]] = set()
+        self._ended = trio.lowlevel.ParkingLot()
+
+    def start(
+        self, scope: Scope, async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+    ) -> None:
+        """Start one. What it raises ends there."""
+        task_scope = TaskScope()
+        self._running.add(task_scope)
+        scope.start_soon(self._run, task_scope, async_fn, args, name=repr(async_fn))
+
+    async def _run(
+        self,
+        task_scope: TaskScope,
+        async_fn: Callable[..., Awaitable[object]],
+        args: tuple[Any, ...],
+    ) -> None:
+        current_run.set(Run(scope=task_scope))
+        try:
+            with task_scope.cancel_scope:
+                await async_fn(*args)
+        except* Exception as errors:
+            error = unwrap(errors)
+            logger.exception("a task of the app failed: %r", async_fn, exc_info=error)
+            self._reporter.report(error, ErrorContext("task", repr(async_fn)))
+        finally:
+            self._running.discard(task_scope)
+            self._ended.unpark_all()
+
+    async def stop(self) -> None:
+        """Stop all of them between their turns, and wait until they have ended."""
+        while self._running:
+            for one in self._running:
+                one.stop()
+            await self._ended.park()

@@ -1,0 +1,162 @@
+"""The pages of one token: who looks on, what they are told, and what is kept for those away."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Final, final
+
+import attrs
+
+from actorstate.actors.messages import Ack, Connection, Failure, Notice, Origin, Patch, Welcome
+from actorstate.state.effects import Effect
+from actorstate.state.router import Router
+from actorstate.state.tree import token_label
+from actorstate.state.turn import Commit
+
+logger: Final = logging.getLogger("actorstate.actors")
+
+# How many page loads of a tab that are gone are remembered, in case they come back: send their
+# last event again, or want the effects that they missed.
+_REMEMBERED_PAGE_LOADS: Final = 8
+_KEPT_EFFECTS: Final = 100
+
+
+@final
+@attrs.define(eq=False)
+class PageLoad:
+    """What is known of one load of the page, connected or not."""
+
+    router: Router | None = None
+    """Where it is; None for one that never was connected."""
+    done: int = 0
+    """The number of its last event that is done."""
+    missed: deque[Effect] = attrs.field(factory=deque[Effect])
+    """The effects for it that came while it was not connected."""
+
+
+@final
+class Pages:
+    """The page loads of one token, and the connections of those that are here.
+
+    Args:
+        token: whose.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token: Final = token
+        self._connections: Final[list[Connection]] = []
+        self._loads: Final[dict[str, PageLoad]] = {}
+
+    @property
+    def is_anyone_here(self) -> bool:
+        """Whether there is a connection."""
+        return bool(self._connections)
+
+    def router(self, origin: Origin) -> Router | None:
+        """Give where the page load is that something is done for."""
+        page_load = self._loads.get(origin.instance or "")
+        return page_load.router if page_load is not None else None
+
+    # ---- coming and going ------------------------------------------------------------------
+
+    def attach(self, connection: Connection, welcome: Welcome) -> bool:
+        """Let a connection see everything from now on.
+
+        Args:
+            connection: the connection.
+            welcome: how everything is; sent with the number of its last event that is done.
+
+        Returns:
+            Whether its page load was not here before.
+        """
+        self._connections.append(connection)
+        page_load = self._loads.pop(connection.instance, None) or PageLoad()
+        self._loads[connection.instance] = page_load  # in again, and so the last
+        self._forget_old()
+        is_new = page_load.router is None
+        page_load.router = connection.router
+        connection.send(Welcome(welcome.token, welcome.version, page_load.done, welcome.state))
+        while page_load.missed:
+            connection.send(page_load.missed.popleft())
+        return is_new
+
+    def detach(self, connection: Connection) -> None:
+        """Forget a connection. Without effect if it is not here."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._connections:
+            connection.close()
+
+    def _forget_old(self) -> None:
+        """Keep what is known of those that are here, and of the last that were."""
+        here = {connection.instance for connection in self._connections}
+        gone = [instance for instance in self._loads if instance not in here]
+        for instance in gone[: max(0, len(gone) - _REMEMBERED_PAGE_LOADS)]:
+            del self._loads[instance]
+
+    # ---- telling ---------------------------------------------------------------------------
+
+    def show(self, commit: Commit) -> None:
+        """Tell everyone what was committed."""
+        for connection in self._connections:
+            ack = self._loads[connection.instance].done
+            connection.send(Patch(commit.version, ack, commit.operations))
+
+    def ask_for(self, effect: Effect, origin: Origin) -> None:
+        """Send an effect to the page load that it is for, or keep it until that is back.
+
+        One that is for nobody in particular, or for a page load that is forgotten, goes to all
+        that are here.
+        """
+        # Of two connections of one page load the older is dead, and does not know it yet.
+        here = {connection.instance: connection for connection in self._connections}
+        page_load = self._loads.get(origin.instance or "")
+        if page_load is None or page_load.router is None:
+            for connection in here.values():
+                connection.send(effect)
+        elif origin.instance in here:
+            here[origin.instance].send(effect)
+        else:
+            self._keep(effect, page_load.missed)
+
+    def _keep(self, effect: Effect, missed: deque[Effect]) -> None:
+        if len(missed) == _KEPT_EFFECTS:
+            label, dropped = token_label(self._token), missed.popleft()
+            logger.warning(
+                "a page load of token %s is away and misses %d effects; %s was dropped",
+                label, _KEPT_EFFECTS, dropped.name,
+            )  # fmt: skip
+        missed.append(effect)
+
+    def reject(self, origin: Origin, code: str, message: str, where: str | None = None) -> None:
+        """Tell the page that sent an event what is wrong with it. That settles the event."""
+        if origin.seq is not None:
+            self._send(origin, Failure(code, message, origin.seq, where))
+            self.acknowledge(origin)
+
+    def acknowledge(self, origin: Origin) -> None:
+        """Tell the page that sent an event that it is done, where no patch says so."""
+        if origin.seq is not None:
+            self.mark_done(origin)
+            self._send(origin, Ack(self._loads[origin.instance or ""].done))
+
+    def _send(self, origin: Origin, notice: Notice) -> None:
+        for connection in self._connections:
+            if connection.instance == origin.instance:
+                connection.send(notice)
+
+    # ---- event numbers ---------------------------------------------------------------------
+
+    def is_done(self, origin: Origin) -> bool:
+        """Tell whether an event was done before."""
+        page_load = self._loads.get(origin.instance or "")
+        return origin.seq is not None and page_load is not None and origin.seq <= page_load.done
+
+    def mark_done(self, origin: Origin) -> None:
+        """Take note that an event is done."""
+        if origin.seq is not None and not self.is_done(origin):
+            self._loads.setdefault(origin.instance or "", PageLoad()).done = origin.seq

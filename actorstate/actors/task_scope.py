@@ -1,0 +1,66 @@
+"""The lifetime of a task that takes turns: it can be cancelled at once, or between two turns."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Final, final
+
+import attrs
+import trio
+
+from actorstate.actors.messages import NOBODY, Origin
+
+
+@final
+class TaskScope:
+    """A cancel scope that knows how many turns are open under it."""
+
+    __slots__ = ("_open_turns", "cancel_scope", "is_stopping")
+
+    def __init__(self) -> None:
+        self.cancel_scope: Final = trio.CancelScope()
+        self.is_stopping = False
+        self._open_turns = 0
+
+    def stop(self) -> None:
+        """Cancel as soon as no turn is open: what has begun comes to its end, and no more begins.
+
+        Who waits for a turn has not begun.
+        """
+        self.is_stopping = True
+        if not self._open_turns:
+            self.cancel_scope.cancel()
+
+    def entered(self) -> None:
+        """Note that a turn was granted to code in here."""
+        self._open_turns += 1
+
+    def left(self) -> None:
+        """Note that such a turn has ended, and that its holder knows."""
+        self._open_turns -= 1
+        if self.is_stopping:
+            self.stop()
+
+
+@final
+@attrs.frozen(eq=False)
+class Run:
+    """What the running code runs as."""
+
+    origin: Origin = NOBODY
+    """For whom: effects go there."""
+    scope: TaskScope | None = None
+    """What stops it; None for what is none of the app's own tasks."""
+
+    def entered(self) -> None:
+        """Note that a turn was granted to it."""
+        if self.scope is not None:
+            self.scope.entered()
+
+    def left(self) -> None:
+        """Note that such a turn has ended, and that its holder knows."""
+        if self.scope is not None:
+            self.scope.left()
+
+
+current_run: Final[ContextVar[Run]] = ContextVar("actorstate.run", default=Run())  # noqa: B039 - frozen

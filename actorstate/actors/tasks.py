@@ -1,0 +1,187 @@
+"""The background tasks of one token: which run, which wait, and what the snapshot has of them.
+
+It decides, and the token actor does: nothing here awaits, stores or starts anything.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, final
+
+import attrs
+
+from actorstate.actors.messages import Origin
+from actorstate.actors.task_actor import BackgroundTask
+from actorstate.exceptions import TooManyTasksError
+from actorstate.state.handlers import Handler, Invocation, TaskOptions
+from actorstate.state.turn import TaskRecord
+
+
+@final
+@attrs.define(eq=False)
+class Job:
+    """One background task, from when it is asked for until it has ended."""
+
+    handler: Handler
+    arguments: tuple[Any, ...]
+    origin: Origin
+    """For whom it runs."""
+    task: BackgroundTask | None = None
+    """Its handle, once it runs."""
+    record: TaskRecord | None = None
+    """What the snapshot has of it: made when it is asked for, since it may change its arguments."""
+
+    @property
+    def options(self) -> TaskOptions:
+        """What its handler says of it."""
+        assert self.handler.options is not None, f"{self.handler} is no background task"
+        return self.handler.options
+
+    def note(self) -> None:
+        """Make its record."""
+        args = tuple(self.handler.unstructure(self.arguments))
+        self.record = TaskRecord(self.handler.full_name, args, datetime.now(UTC).isoformat())
+
+
+@final
+class Tasks:
+    """The background tasks of one token.
+
+    Args:
+        max_tasks: how many may run and wait at once.
+    """
+
+    def __init__(self, max_tasks: int) -> None:
+        self._max_tasks: Final = max_tasks
+        self._running: Final[list[Job]] = []
+        self._waiting: Final[list[Job]] = []
+        self._recorded: Final[list[Job]] = []
+        self._planned: Final[dict[int, Job]] = {}
+        self._numbers: Final = itertools.count(1)
+        self._is_stopping = False
+        self.is_saved: bool = True
+        """Whether the snapshot has the records as they are."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any of them runs."""
+        return bool(self._running)
+
+    def records(self) -> tuple[TaskRecord, ...]:
+        """Give what the snapshot has to have: those that are to be resumed, oldest first."""
+        return tuple(job.record for job in self._recorded if job.record is not None)
+
+    def plan(self, invocation: Invocation, origin: Origin) -> int | None:
+        """Take note of a task that is about to be asked for, if it is one to be resumed.
+
+        Returns:
+            Its number, for `planned`; None if there is nothing to note.
+        """
+        options = invocation.handler.options
+        if options is None or not options.resume:
+            return None
+        job, number = Job(invocation.handler, invocation.args, origin), next(self._numbers)
+        self._planned[number] = job
+        self._note(job)
+        return number
+
+    def planned(self, number: int) -> Job:
+        """Give a task that was planned, once."""
+        return self._planned.pop(number)
+
+    def _note(self, job: Job) -> None:
+        if job.options.resume and job not in self._recorded:
+            job.note()
+            self._recorded.append(job)
+            self.is_saved = False
+
+    def forget(self, job: Job) -> None:
+        """Take note that a task will not be resumed: it has ended, or will never begin."""
+        if job in self._recorded:
+            self._recorded.remove(job)
+            self.is_saved = False
+
+    def admit(self, job: Job) -> bool:
+        """Decide on a task that is asked for: it runs from now on, or waits, or is let be.
+
+        Returns:
+            Whether it is to be started now.
+
+        Raises:
+            TooManyTasksError: there are as many as may be. It is forgotten.
+        """
+        self._note(job)
+        same = [other for other in self._admitted if other.handler is job.handler]
+        overlap = job.options.overlap if same else "allow"
+        if self._is_stopping:  # where it is to be resumed, it will be begun then
+            return False
+        if overlap == "skip":
+            self.forget(job)
+            return False
+        if overlap == "replace":
+            self._cancel(same)
+        others = [other for other in self._admitted if overlap != "replace" or other not in same]
+        if len(others) >= self._max_tasks:
+            self.forget(job)
+            message = (
+                f"{job.handler} was not started: its token has {len(others)} background tasks "
+                f"already. Give the app a higher max_tasks, or the task an overlap like 'skip'"
+            )
+            raise TooManyTasksError(message)
+        must_wait = overlap != "allow" and bool(same)
+        (self._waiting if must_wait else self._running).append(job)
+        return not must_wait
+
+    def ended(self, job: Job, *, is_stopped: bool) -> Job | None:
+        """Take note that a task has ended.
+
+        Args:
+            job: the task.
+            is_stopped: whether it was stopped with the app, and is to be resumed.
+
+        Returns:
+            The one that waited for it, to be started now.
+        """
+        self._running.remove(job)
+        if not is_stopped:
+            self.forget(job)
+        if any(other.handler is job.handler for other in self._running):
+            return None
+        following = next((one for one in self._waiting if one.handler is job.handler), None)
+        if following is not None:
+            self._waiting.remove(following)
+            self._running.append(following)
+        return following
+
+    def drop(self, job: Job) -> None:
+        """Take note that a task that was admitted does not begin after all."""
+        for jobs in (self._running, self._waiting):
+            if job in jobs:
+                jobs.remove(job)
+        self.forget(job)
+
+    def cancel(self, which: Callable[[Job], bool]) -> None:
+        """Cancel those that run, and drop those that wait."""
+        self._cancel([job for job in self._admitted if which(job)])
+
+    def stop(self) -> None:
+        """Let no more begin, and those that run end as soon as they are in no turn."""
+        self._is_stopping = True
+        self._waiting.clear()
+        for job in self._running:
+            if job.task is not None:
+                job.task.stop()
+
+    @property
+    def _admitted(self) -> list[Job]:
+        return [*self._running, *self._waiting]
+
+    def _cancel(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.task is not None:
+                job.task.cancel()
+            elif job in self._waiting:
+                self._waiting.remove(job)
+                self.forget(job)
