@@ -241,7 +241,7 @@ def test_the_glossary_is_sorted_and_has_no_word_twice() -> None:
 
 
 def codes_in_the_package() -> set[str]:
-    """The first word in calls of ``Failure``, the second in those of ``reject``: it passes it on."""
+    """The first word in calls of ``Failure``; the second of ``reject``, which passes it on."""
     codes: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
