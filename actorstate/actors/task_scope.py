@@ -15,12 +15,13 @@ from actorstate.actors.messages import NOBODY, Origin
 class TaskScope:
     """A cancel scope that knows how many turns are open under it."""
 
-    __slots__ = ("_open_turns", "cancel_scope", "is_stopping")
+    __slots__ = ("_cancelled", "_open_turns", "cancel_scope", "is_stopping")
 
     def __init__(self) -> None:
         self.cancel_scope: Final = trio.CancelScope()
         self.is_stopping = False
         self._open_turns = 0
+        self._cancelled: Final = trio.Event()
 
     def stop(self) -> None:
         """Cancel as soon as no turn is open: what has begun comes to its end, and no more begins.
@@ -30,6 +31,21 @@ class TaskScope:
         self.is_stopping = True
         if not self._open_turns:
             self.cancel_scope.cancel()
+            self._cancelled.set()
+
+    @property
+    def lets_begin(self) -> bool:
+        """Whether a turn may begin in here.
+
+        Not while others are waited for, or there might always be one that is open. Afterwards it
+        may: what a cancelled task does to clean up is none that could be cancelled.
+        """
+        return not self.is_stopping or self._cancelled.is_set()
+
+    async def wait_cancelled(self) -> None:
+        """Wait for the cancellation, which strikes here unless it is shielded."""
+        await self._cancelled.wait()
+        await trio.lowlevel.checkpoint()
 
     def entered(self) -> None:
         """Note that a turn was granted to code in here."""

@@ -117,12 +117,15 @@ class TokenDoor:
         self._max_waiters: Final = max_waiters
         self._waiting = 0
 
-    async def ask_for_turn(self, request: TurnRequest, held: Sequence[Turn]) -> TurnGrant:
+    async def ask_for_turn(
+        self, holder: str, held: Sequence[Turn], *, in_thread: bool = False
+    ) -> TurnGrant:
         """Ask for the turn, and wait for it in the mailbox's order.
 
         Args:
-            request: who asks.
+            holder: who asks, for logs.
             held: the turns that the asking code holds.
+            in_thread: whether that code runs in a thread.
 
         Raises:
             ImmutableStateError: this turn is among them.
@@ -130,9 +133,17 @@ class TokenDoor:
             MailboxFullError: too many wait already.
             ActorDeadError: the actor stopped before it came to the request.
         """
+        run = current_run.get()
+        request = TurnRequest(holder, run.origin, in_thread)
         holdings = self._holdings(held, request) if held else []
         with waiting_under(holdings, self.tree) if holdings else nullcontext():
-            return await self._wait_for(request)
+            while True:
+                grant = await self._wait_for(request)
+                if run.scope is None or run.scope.lets_begin:
+                    run.entered()
+                    return grant
+                grant.give_back()
+                await run.scope.wait_cancelled()
 
     async def _wait_for(self, request: TurnRequest) -> TurnGrant:
         if self._waiting >= self._max_waiters:
@@ -236,11 +247,9 @@ class TurnBlock:
 
     async def enter(self) -> Turn:
         """Ask for the turn, and wait for it; see `TokenDoor.ask_for_turn`."""
-        run = current_run.get()
-        request = TurnRequest(trio.lowlevel.current_task().name, run.origin)
-        self._grant = await self._door.ask_for_turn(request, held_turns())
+        holder = trio.lowlevel.current_task().name
+        self._grant = await self._door.ask_for_turn(holder, held_turns())
         turn = self._grant.turn
-        run.entered()
         self._holding = Holding(turn, self._door.watch, self._let_go).__enter__()
         turn.block = self
         hold(turn)
@@ -397,10 +406,8 @@ class ThreadBlock:
         if trio.lowlevel.current_trio_token() is not self._trio_token:
             message = "this thread belongs to another trio run than the app; use one of its own"
             raise RuntimeError(message)
-        door, run = self._open_door(), current_run.get()
-        request = TurnRequest(name, run.origin, in_thread=True)
-        self._grant = await door.ask_for_turn(request, held)
-        run.entered()
+        door = self._open_door()
+        self._grant = await door.ask_for_turn(name, held, in_thread=True)
         self._holding = Holding(self._grant.turn, door.watch, self._grant.turn.revoke)
         self._holding.start()
         return self._grant.turn

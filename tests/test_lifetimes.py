@@ -1,0 +1,430 @@
+"""Leaving the app: children first, turns to their end, then by force; nothing is left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import trio
+from clients import Client
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actorstate import ActorDeadError, App, MemoryStore, State, background, current_app, event
+from actorstate.actors.messages import Attach, Event
+from actorstate.state.turn import Commit
+
+TOKEN = "tab"  # noqa: S105 - a name, to the library
+
+
+class Root(State, root=True):
+    pass
+
+
+class Living(Root):
+    log: ClassVar[list[str]]
+    gate: ClassVar[threading.Event]
+    entered: ClassVar[trio.Event]
+    value: int = 0
+
+    def add(self) -> None:
+        self.value += 1
+
+    async def add_slowly(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.value += 1
+
+    async def chain(self, times: int) -> Any:
+        await trio.sleep(1)
+        self.value += 1
+        return Living.chain(times - 1) if times > 1 else None  # pyright: ignore
+
+    def chain_for_ever(self) -> Any:
+        self.value += 1
+        return Living.chain_for_ever
+
+    @background
+    async def work(self, seconds: float = 1) -> None:
+        try:
+            while True:
+                async with self:
+                    self.value += 1
+                    await trio.sleep(seconds)
+                    self.value += 1
+                await trio.sleep(seconds)
+        finally:
+            self.log.append("ended")
+
+    @background
+    async def clean_up(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+                async with self:
+                    self.value = 100
+                async with current_app().modify_state("another") as state:
+                    state.get_substate(Living).value = 100
+
+    @background
+    async def side_by_side(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(self._one_turn)
+
+    async def _one_turn(self) -> None:
+        async with self:
+            await trio.sleep(1)
+            self.value += 1
+
+    @background
+    async def never(self) -> None:
+        pytest.fail("it was triggered when the app was left already")
+
+    async def trigger_late(self) -> Any:
+        await trio.sleep(1)
+        return Living.never
+
+    @event(thread=True)
+    def hold_in_thread(self) -> None:
+        self.value += 1
+        trio.from_thread.run_sync(self.entered.set)
+        assert self.gate.wait(10)
+        self.value += 1
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    Living.log, Living.gate, Living.entered = [], threading.Event(), trio.Event()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+async def stored(store: MemoryStore, token: str = TOKEN) -> Any:
+    snapshot = await store.load(token)
+    return snapshot and snapshot.values["root.living"]["value"]
+
+
+def tell(app: App, method: str, *args: Any, token: str = TOKEN) -> None:
+    app.directory.ref(token).tell(Event(f"root.living.{method}", list(args)))
+
+
+async def leave_with(
+    store: MemoryStore, *events: tuple[Any, ...], after: float = 0.5, **options: Any
+) -> float:
+    """Send events, leave the app some seconds later, and give the seconds that leaving took."""
+    async with App(root=Root, store=store, **options) as app:
+        for method, *args in events:
+            tell(app, method, *args)
+        await wait_all_tasks_blocked()
+        await trio.sleep(after)
+        left = trio.current_time()
+    assert app.background_tasks == set()
+    return trio.current_time() - left
+
+
+# ---- in good order ------------------------------------------------------------------------------
+
+
+async def test_an_open_turn_comes_to_its_end(store: MemoryStore, autojump_clock: MockClock) -> None:
+    assert await leave_with(store, ("add_slowly", 4)) == pytest.approx(3.5)
+    assert await stored(store) == 1
+
+
+async def test_what_lies_in_the_mailbox_is_worked_off(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("add_slowly", 2), ("add",), ("add_slowly", 1)) == 2.5
+    assert await stored(store) == 3
+
+
+async def test_handlers_that_committed_turns_have_triggered_are_run(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("chain", 5)) == pytest.approx(4.5)
+    assert await stored(store) == 5
+
+
+async def test_a_chain_without_an_end_is_cut_off_by_the_timeout(store: MemoryStore) -> None:
+    with trio.fail_after(5):
+        async with App(root=Root, store=store, shutdown_timeout=0.05) as app:
+            tell(app, "chain_for_ever")
+    assert await stored(store) > 1
+
+
+@pytest.mark.parametrize(("after", "value"), [(0.5, 2), (1.5, 2), (2.5, 4), (3.5, 4)])
+async def test_a_background_task_is_cancelled_between_its_turns_and_no_block_is_torn(
+    store: MemoryStore, autojump_clock: MockClock, after: float, value: int
+) -> None:
+    seconds = await leave_with(store, ("work",), after=after)
+    assert seconds == pytest.approx(0.5 if after in (0.5, 2.5) else 0)
+    assert await stored(store) == value
+    assert Living.log == ["ended"]
+
+
+async def test_what_a_task_does_when_it_is_cancelled_can_still_be_done(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("clean_up",)) == pytest.approx(1)
+    assert await stored(store) == 100
+    assert await stored(store, "another") == 100
+
+
+async def test_of_many_turns_of_one_task_the_open_one_ends_and_the_others_never_begin(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("side_by_side",), after=1.5) == pytest.approx(0.5)
+    assert await stored(store) == 2
+
+
+async def test_a_background_task_that_is_triggered_meanwhile_is_not_begun(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("trigger_late",)) == pytest.approx(0.5)
+
+
+async def test_tasks_of_ones_own_end_between_their_turns_too(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    ended: list[str] = []
+
+    async def add_for_ever(app: App) -> None:
+        try:
+            while True:
+                async with app.modify_state(TOKEN) as state:
+                    await trio.sleep(1)
+                    state.get_substate(Living).value += 1
+        finally:
+            ended.append("own")
+
+    async with App(root=Root, store=store) as app:
+        app.start_soon(add_for_ever, app)
+        app.start_soon(trio.sleep_forever)
+        await trio.sleep(2.5)
+    assert (await stored(store), ended) == (3, ["own"])
+
+
+async def test_a_block_outside_the_app_comes_to_its_end_as_well(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    async def hold(app: App) -> None:
+        async with app.modify_state(TOKEN) as state:
+            await trio.sleep(3)
+            state.get_substate(Living).value = 7
+
+    async with trio.open_nursery() as outside, App(root=Root, store=store) as app:
+        outside.start_soon(hold, app)
+        await trio.sleep(1)
+    assert await stored(store) == 7
+
+
+async def test_newcomers_are_refused_while_the_app_is_being_left(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    refused: list[str] = []
+
+    async def come(app: App, directory: Any) -> None:
+        await trio.sleep(1)
+        for attempt in (app.modify_state(TOKEN).__aenter__, lambda: _ref(directory)):
+            try:
+                await attempt()
+            except (RuntimeError, ActorDeadError) as error:
+                refused.append(str(error))
+        with pytest.raises(RuntimeError, match="being left"):
+            app.start_soon(trio.sleep, 0)
+
+    async def _ref(directory: Any) -> None:
+        directory.ref(TOKEN)
+
+    async with trio.open_nursery() as outside, App(root=Root, store=store) as app:
+        outside.start_soon(come, app, app.directory)
+        tell(app, "add_slowly", 3)
+        await wait_all_tasks_blocked()
+    assert ["being left" in text for text in refused] == [True, True]
+    assert await stored(store) == 1
+
+
+async def test_stopping_one_actor_goes_in_the_same_order(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    async with App(root=Root, store=store) as app:
+        ref = app.directory.ref(TOKEN)
+        tell(app, "work")
+        tell(app, "chain", 2)
+        await trio.sleep(0.5)
+        assert await ref.stop(block=False)
+        assert not ref.is_alive()
+        assert app.background_tasks == set()
+        # the task's turn, one second; the chain, one second each
+        assert await stored(store) >= 2
+        tell(app, "add")  # brings it to life again
+        assert app.directory.ref(TOKEN) is not ref
+
+
+# ---- by force -----------------------------------------------------------------------------------
+
+
+async def test_what_has_not_ended_after_the_timeout_is_cancelled_and_undone(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("add",), ("add_slowly", 100), shutdown_timeout=3) == 3
+    assert await stored(store) == 1
+
+
+async def test_a_task_that_shields_itself_for_ever_does_not_keep_the_others_from_ending(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    seconds = await leave_with(store, ("clean_up",), ("add",), shutdown_timeout=0.5)
+    assert seconds == pytest.approx(1)  # what it shields, it shields
+    assert await stored(store) == 1  # but its actor is gone by then
+
+
+@pytest.mark.parametrize("interrupt", ["cancelled", "KeyboardInterrupt"])
+async def test_who_is_interrupted_does_not_wait(
+    store: MemoryStore, autojump_clock: MockClock, interrupt: str
+) -> None:
+    started = trio.current_time()
+    with trio.move_on_after(1):
+        try:
+            async with App(root=Root, store=store) as app:
+                tell(app, "add_slowly", 5)
+                tell(app, "work")
+                if interrupt == "KeyboardInterrupt":
+                    await trio.sleep(1)
+                    raise KeyboardInterrupt  # noqa: TRY301 - as the user does, at any point
+                await trio.sleep_forever()
+        except KeyboardInterrupt:
+            pass
+    assert trio.current_time() - started == pytest.approx(1)
+    assert await stored(store) is None
+
+
+async def test_a_cancellation_that_comes_while_the_app_is_being_left_ends_the_waiting(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    started = trio.current_time()
+    with trio.move_on_after(2):
+        async with App(root=Root, store=store) as app:
+            tell(app, "add_slowly", 5)
+            await wait_all_tasks_blocked()
+    assert trio.current_time() - started == pytest.approx(2)
+    assert await stored(store) is None
+
+
+async def test_an_exception_in_the_block_still_lets_turns_end(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    with pytest.raises(ValueError, match="mine"):  # noqa: PT012 - the block is the point
+        async with App(root=Root, store=store) as app:
+            tell(app, "add_slowly", 5)
+            await wait_all_tasks_blocked()
+            raise ValueError("mine")
+    assert await stored(store) == 1
+
+
+# ---- nothing is left ----------------------------------------------------------------------------
+
+
+class GatedStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+    """One whose commits come to their end when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = trio.Event()
+
+    async def commit(self, token: str, commit: Commit) -> None:
+        await self.gate.wait()
+        await super().commit(token, commit)
+
+
+async def test_no_task_thread_or_socket_is_left() -> None:
+    """Whatever is going on when the app is left."""
+    gate = threading.Event()
+
+    def busy() -> None:
+        assert gate.wait(10)
+
+    async def visit(url: str) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+        async with stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await stream.receive_some()
+            await trio.sleep_forever()
+
+    async def leave() -> None:
+        async with App(root=Root, store=GatedStore(), shutdown_timeout=0) as app:
+            app.add_page("a page")
+            async with trio.open_nursery() as nursery:
+                url = await nursery.start(app.serve, "127.0.0.1", 0)
+                nursery.start_soon(visit, url)
+                for number in range(20):
+                    token = str(number)
+                    app.directory.ref(token).tell(Attach(Client()))
+                    for method in ("add", "add_slowly", "work", "chain"):
+                        tell(app, method, *([] if method == "add" else [1]), token=token)
+                tell(app, "hold_in_thread", token="thread")  # noqa: S106 - a name
+                app.start_soon(trio.to_thread.run_sync, busy)
+                await Living.entered.wait()
+                await wait_all_tasks_blocked(0.01)
+                gate.set()
+                Living.gate.set()
+                nursery.cancel_scope.cancel()
+
+    await leave()  # once, for what is there for good
+    Living.entered, tasks, sockets = trio.Event(), _tasks(), _sockets()
+    gate.clear()
+    Living.gate.clear()
+    await leave()
+    assert (_tasks(), _sockets()) == (tasks, sockets)
+    assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+
+
+def _tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+def _sockets() -> int:
+    return sum(_target(file).startswith("socket:") for file in Path("/proc/self/fd").iterdir())
+
+
+def _target(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:  # it is closed by now, as that of the listing
+        return ""
+
+
+# ---- many times, at every moment ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shutdown_timeout", [0, 1, 100])
+@pytest.mark.parametrize("moment", [0, 0.5, 1, 1.5, 2, 2.5, 3])
+async def test_what_was_stored_is_whole_whenever_the_app_is_left(
+    store: MemoryStore, autojump_clock: MockClock, moment: float, shutdown_timeout: float
+) -> None:
+    shown = Client()
+    async with App(root=Root, store=store, shutdown_timeout=shutdown_timeout) as app:
+        app.directory.ref(TOKEN).tell(Attach(shown))
+        tell(app, "work")
+        tell(app, "side_by_side")
+        tell(app, "chain", 2)
+        await trio.sleep(moment)
+        left = trio.current_time()
+    assert trio.current_time() - left <= shutdown_timeout
+    assert shown.closed
+    if shown.version > 0:
+        assert shown.state["root.living"]["value"] == await stored(store)
+
+
+async def test_the_app_says_nothing_in_the_log_when_all_is_well(
+    store: MemoryStore, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "actorstate")
+    await leave_with(store, ("work",), ("chain", 3), ("side_by_side",), ("clean_up",), slow_turn=10)
+    assert caplog.text == ""
