@@ -233,7 +233,7 @@ class App:
 
     async def _stop(self, directory: Directory) -> None:
         for task in self._background_tasks:
-            task.stop()  # here, not behind all that lies in the mailbox of its actor
+            task.suspend()  # here, not behind all that lies in the mailbox of its actor
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._own_tasks.stop)
             nursery.start_soon(directory.stop)

@@ -81,6 +81,14 @@ class Living(Root):
             self.value += 1
 
     @background
+    async def add_there_too(self, token: str) -> None:
+        async with self:
+            self.value += 1
+            await trio.sleep(1)
+            async with current_app().modify_state(token) as state:
+                state.get_substate(Living).value += 1
+
+    @background
     async def never(self) -> None:
         pytest.fail("it was triggered when the app was left already")
 
@@ -181,6 +189,13 @@ async def test_of_many_turns_of_one_task_the_open_one_ends_and_the_others_never_
 ) -> None:
     assert await leave_with(store, ("side_by_side",), after=1.5) == pytest.approx(0.5)
     assert await stored(store) == 2
+
+
+async def test_a_block_that_has_begun_may_take_the_turn_of_another_token(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("add_there_too", "another")) == pytest.approx(0.5)
+    assert await stored(store) == await stored(store, "another") == 1
 
 
 async def test_a_background_task_that_is_triggered_meanwhile_is_not_begun(

@@ -35,13 +35,24 @@ class BackgroundTask:
     started: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     _scope: TaskScope = attrs.field(factory=TaskScope, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    _is_suspended: bool = attrs.field(default=False, init=False, repr=False)
 
     def cancel(self) -> None:
         """Cancel the task. What its open block changed is undone. Does not wait for its end."""
+        self._is_suspended = False
         self._scope.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Cancel the task as soon as it is in no block, and so undo nothing. Does not wait."""
+        self._scope.stop()
+
+    def suspend(self) -> None:
+        """As `stop`; if it has ``resume=True``, it begins again when its token is activated again.
+
+        So do all tasks end when the app is left.
+        """
+        # One that was cancelled before, and is still about to end, ends by that.
+        self._is_suspended = not self._scope.cancel_scope.cancel_called
         self._scope.stop()
 
     async def wait(self) -> None:
@@ -56,8 +67,8 @@ class TaskEnd:
 
     error: BaseException | None = None
     """What it raised."""
-    is_stopped: bool = False
-    """Whether it was stopped before it was done."""
+    is_suspended: bool = False
+    """Whether it was suspended before it was done."""
 
 
 @final
@@ -140,7 +151,8 @@ class TaskActor(TrioActor):
     def on_ended(self, left: Sequence[Any]) -> None:  # noqa: ARG002 - a task is sent nothing
         """Tell that the task is no longer running."""
         cancelled = self._lifetime.cancel_scope.cancelled_caught
-        self._tell_ended(TaskEnd(self._error, cancelled and self._lifetime.is_stopping))
+        suspended = self._task._is_suspended  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
+        self._tell_ended(TaskEnd(self._error, cancelled and suspended))
         self._task._ended.set()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
 
     @property

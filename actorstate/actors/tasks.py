@@ -40,9 +40,10 @@ class Job:
         return self.handler.options
 
     def note(self) -> None:
-        """Make its record."""
-        args = tuple(self.handler.unstructure(self.arguments))
-        self.record = TaskRecord(self.handler.full_name, args, datetime.now(UTC).isoformat())
+        """Make its record, if it has none from before."""
+        if self.record is None:
+            args = tuple(self.handler.unstructure(self.arguments))
+            self.record = TaskRecord(self.handler.full_name, args, datetime.now(UTC).isoformat())
 
 
 @final
@@ -134,18 +135,18 @@ class Tasks:
         (self._waiting if must_wait else self._running).append(job)
         return not must_wait
 
-    def ended(self, job: Job, *, is_stopped: bool) -> Job | None:
+    def ended(self, job: Job, *, is_suspended: bool) -> Job | None:
         """Take note that a task has ended.
 
         Args:
             job: the task.
-            is_stopped: whether it was stopped with the app, and is to be resumed.
+            is_suspended: whether it is to be resumed.
 
         Returns:
             The one that waited for it, to be started now.
         """
         self._running.remove(job)
-        if not is_stopped:
+        if not is_suspended:
             self.forget(job)
         if any(other.handler is job.handler for other in self._running):
             return None
@@ -172,7 +173,7 @@ class Tasks:
         self._waiting.clear()
         for job in self._running:
             if job.task is not None:
-                job.task.stop()
+                job.task.suspend()
 
     @property
     def _admitted(self) -> list[Job]:

@@ -125,6 +125,7 @@ class TokenActor(TrioActor):
             self._tree.restore(snapshot.version, snapshot.values)
             for record in snapshot.tasks:
                 self._resume(record)
+            self._tasks.is_saved = self._tasks.records() == tuple(snapshot.tasks)
 
     def on_start_failed(self, error: Exception) -> None:
         """Tell the program that the tab cannot be brought to life."""
@@ -290,6 +291,7 @@ class TokenActor(TrioActor):
         except TooManyTasksError as error:
             logger.warning("token %s: %s", token_label(self._token), error)
             self._services.reporter.report(error, self._context_of(job))
+            await self._save_tasks_or_later()
             return self._pages.reject(
                 origin, "too_many_tasks", f"{handler.full_name} was not started: too many run"
             )
@@ -321,14 +323,10 @@ class TokenActor(TrioActor):
             self.mailbox.post_always(TaskEnded(job, end))
 
     async def _on_task_ended(self, job: Job, end: TaskEnd) -> None:
-        following = self._tasks.ended(job, is_stopped=end.is_stopped)
+        following = self._tasks.ended(job, is_suspended=end.is_suspended)
         if following is not None:
             self._launch(following)
-        try:
-            await self._save_tasks()
-        except Exception:
-            # The next commit that succeeds takes it along.
-            logger.exception("%s has ended, and is still in the snapshot", job.handler)
+        await self._save_tasks_or_later()
         if end.error is not None:
             await self._on_background_error(job, end.error)
 
@@ -344,14 +342,14 @@ class TokenActor(TrioActor):
 
     async def _cancel_tasks(self, handler: Handler, origin: Origin) -> None:
         self._tasks.cancel(lambda job: job.handler is handler)
-        await self._save_tasks()
+        await self._save_tasks_or_later()
         self._pages.acknowledge(origin)
 
     def _resume(self, record: TaskRecord) -> None:
         """Start a background task again that ran when the token's last actor ended."""
         try:
             handler = self._services.schema.handler(record.name)
-            job = Job(handler, handler.structure(list(record.args)), NOBODY)
+            job = Job(handler, handler.structure(list(record.args)), NOBODY, record=record)
             if self._tasks.admit(job):
                 self._launch(job)
         except (UnknownHandlerError, BadArgumentsError, TooManyTasksError) as error:
@@ -364,6 +362,13 @@ class TokenActor(TrioActor):
             records = Commit(self._tree.version, (), (), self._tasks.records())
             await self._services.store.commit(self._token, records)
             self._tasks.is_saved = True
+
+    async def _save_tasks_or_later(self) -> None:
+        """Let the snapshot know that a task has ended; if the store fails, with the next commit."""
+        try:
+            await self._save_tasks()
+        except Exception:
+            logger.exception("%s: the snapshot still has a task that has ended", self)
 
     # ---- turns of others -------------------------------------------------------------------
 
@@ -528,6 +533,7 @@ class TokenActor(TrioActor):
             return
         self._is_connected = False
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
+        await self._save_tasks_or_later()
         await self._run_hooks("on_disconnect", NOBODY)
 
     async def _run_hooks(self, name: HookName, origin: Origin) -> None:

@@ -139,7 +139,9 @@ class TokenDoor:
         with waiting_under(holdings, self.tree) if holdings else nullcontext():
             while True:
                 grant = await self._wait_for(request)
-                if run.scope is None or run.scope.lets_begin:
+                # A turn inside a turn is part of what has begun, and comes to its end with it.
+                is_inner = any(not turn.has_ended for turn in held)
+                if run.scope is None or run.scope.lets_begin or is_inner:
                     run.entered()
                     return grant
                 grant.give_back()
