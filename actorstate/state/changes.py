@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
 
 import attrs
+import msgspec
 
 from actorstate.state.convert import same_json
 from actorstate.state.nodes import Node, adopt, adopt_one, chain, is_node, orphan
@@ -503,8 +504,7 @@ _FOLDS: Final[dict[type[Entry], Callable[[Any], AnyNet]]] = {
 
 
 @final
-@attrs.frozen(eq=False)
-class VarChange:
+class VarChange(msgspec.Struct, frozen=True, eq=False):
     """What became of one var: the operations, as they have to be applied."""
 
     place: VarPlace

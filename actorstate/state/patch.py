@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, Final, cast, final
 
-import attrs
+import msgspec
 
 NO_VALUE: Final = object()
 """Stands for the value of an operation that has none."""
 
 
-@attrs.frozen
-class Operation:
-    """One operation of a patch (RFC 6902, section 4)."""
+@final
+class Operation(msgspec.Struct, frozen=True):
+    """One operation of a patch (RFC 6902, section 4).
+
+    A Struct, since every turn makes some: it is made in a quarter of the time of a frozen attrs
+    instance. So are `Commit` and `VarChange`.
+    """
 
     op: str
     """``add``, ``replace`` or ``remove``; the others of the RFC are not needed."""

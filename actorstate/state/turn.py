@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
-import attrs
+import msgspec
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet, fold
@@ -78,8 +78,7 @@ _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
 
 
 @final
-@attrs.frozen
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """What one turn did, as the store takes it and the connections show it."""
 
     version: int
