@@ -65,6 +65,8 @@ class Schema:
 
     root: type[State]
     states: Mapping[str, type[State]]
+    _handlers: dict[str, Handler] = attrs.field(factory=dict[str, Handler], init=False, repr=False)
+    """Those that were asked for by their names on the wire, and are there."""
 
     @functools.cached_property
     def shown_computed(self) -> list[Computed[Any]]:
@@ -106,12 +108,15 @@ class Schema:
         Raises:
             UnknownHandlerError: there is none that a browser may call.
         """
-        path, _, method = name.rpartition(".")
-        state = self.states.get(path)
-        handler = state.definition().handlers.get(method) if state is not None else None
+        handler = self._handlers.get(name)
         if handler is None:
-            message = f"no handler {name!r}"
-            raise UnknownHandlerError(message)
+            path, _, method = name.rpartition(".")
+            state = self.states.get(path)
+            handler = state.definition().handlers.get(method) if state is not None else None
+            if handler is None:
+                message = f"no handler {name!r}"
+                raise UnknownHandlerError(message)
+            self._handlers[name] = handler
         return handler
 
 
@@ -238,6 +243,8 @@ class StateTree:
 
     def _for_store(self, changes: Sequence[VarChange]) -> tuple[Operation, ...]:
         """Give the operations on the snapshot: whole values of what it does not have yet."""
+        if len(changes) == 1 and changes[0].place.is_stored:  # as good as always
+            return changes[0].operations
         made: list[Operation] = []
         for change in changes:
             place = change.place
@@ -255,10 +262,11 @@ class StateTree:
     def stored(self, commit: Commit | None) -> None:
         """Take note that the store has a commit, or that there was nothing to store."""
         self.computed.stored()
-        for place in self._new_places:
-            place.is_stored = True
-            self._stored_states.add(place.path[0])
-        self._new_places.clear()
+        if self._new_places:
+            for place in self._new_places:
+                place.is_stored = True
+                self._stored_states.add(place.path[0])
+            self._new_places.clear()
         if commit is not None:
             self.version = commit.version
 
