@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
 
 import attrs
-import msgspec
 
 from actorstate.state.convert import same_json
 from actorstate.state.nodes import Node, adopt, adopt_one, chain, is_node, orphan
 from actorstate.state.patch import Operation, pointer
+from actorstate.state.record import Record
 
 if TYPE_CHECKING:
     from actorstate.state.shapes import Shape
@@ -506,7 +506,7 @@ _FOLDS: Final[dict[type[Entry], Callable[[Any], AnyNet]]] = {
 
 
 @final
-class VarChange(msgspec.Struct, frozen=True, eq=False):
+class VarChange(Record, frozen=True, eq=False):
     """What became of one var: the operations, as they have to be applied."""
 
     place: VarPlace

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, cast, final
 
-import msgspec
+from actorstate.state.record import Record
 
 NO_VALUE: Final = object()
 """Stands for the value of an operation that has none."""
 
 
 @final
-class Operation(msgspec.Struct, frozen=True):
-    """One operation of a patch (RFC 6902, section 4).
-
-    A Struct, since every turn makes some: it is made in a quarter of the time of a frozen attrs
-    instance. So are `Commit` and `VarChange`.
-    """
+class Operation(Record, frozen=True):
+    """One operation of a patch (RFC 6902, section 4)."""
 
     op: str
     """``add``, ``replace`` or ``remove``; the others of the RFC are not needed."""

@@ -30,12 +30,11 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
-import msgspec
-
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet, fold
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
+from actorstate.state.record import Record
 
 if TYPE_CHECKING:
     from actorstate.state.state import State
@@ -78,7 +77,7 @@ _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
 
 
 @final
-class Commit(msgspec.Struct, frozen=True):
+class Commit(Record, frozen=True):
     """What one turn did, as the store takes it and the connections show it."""
 
     version: int
