@@ -196,8 +196,8 @@ class StateTree:
 
     @router.setter
     def router(self, router: Router) -> None:
-        if router != self._router:
-            self._router = router
+        before, self._router = self._router, router
+        if router is not before and router != before:  # as good as always it is the same
             self.computed.touch(ROUTER)
 
     def is_touched(self, cls: type[State]) -> bool:
