@@ -236,6 +236,11 @@ class StateTree:
         if not changes and not computed:
             return None
         shown = computed
+        if len(changes) == 1 and changes[0].place.is_stored:  # as good as always
+            [change] = changes
+            if not change.place.var.is_backend:
+                shown = change.operations + computed
+            return Commit(self.version + 1, change.operations, shown)
         for change in reversed(changes):
             if not change.place.var.is_backend:
                 shown = change.operations + shown
@@ -243,8 +248,6 @@ class StateTree:
 
     def _for_store(self, changes: Sequence[VarChange]) -> tuple[Operation, ...]:
         """Give the operations on the snapshot: whole values of what it does not have yet."""
-        if len(changes) == 1 and changes[0].place.is_stored:  # as good as always
-            return changes[0].operations
         made: list[Operation] = []
         for change in changes:
             place = change.place
