@@ -11,6 +11,7 @@ from actorstate.state.effects import Effect
 from actorstate.state.handlers import FollowUp, Invocation
 from actorstate.state.json_types import Plain
 from actorstate.state.patch import Operation
+from actorstate.state.record import Record
 from actorstate.state.router import Router
 from actorstate.state.turn import Commit
 
@@ -18,8 +19,7 @@ from actorstate.state.turn import Commit
 
 
 @final
-@attrs.frozen
-class Origin:
+class Origin(Record, frozen=True):
     """Who began what is being done. A handler that another one triggered has the same."""
 
     instance: str | None = None
@@ -37,8 +37,7 @@ NOBODY: Final = Origin()
 
 
 @final
-@attrs.frozen
-class Event:
+class Event(Record, frozen=True):
     """A request from outside to run a handler, its arguments still in their JSON form."""
 
     name: str
@@ -57,8 +56,7 @@ class Event:
 
 
 @final
-@attrs.frozen
-class Call:
+class Call(Record, frozen=True):
     """A request from inside to run a handler: what another handler returned or yielded."""
 
     invocation: Invocation
@@ -68,8 +66,7 @@ class Call:
 
 
 @final
-@attrs.frozen
-class EffectRequest:
+class EffectRequest(Record, frozen=True):
     """A request from a background task, outside its blocks, for an effect."""
 
     effect: Effect
@@ -77,8 +74,7 @@ class EffectRequest:
 
 
 @final
-@attrs.frozen
-class TurnRequest:
+class TurnRequest(Record, frozen=True):
     """Asks for the turn. The answer is the grant (see ``turns``)."""
 
     holder: str
@@ -90,8 +86,7 @@ class TurnRequest:
 
 
 @final
-@attrs.frozen
-class TurnEnd:
+class TurnEnd(Record, frozen=True):
     """Ends a granted turn, or one stretch of it. Answered once the store has it."""
 
     commit: Commit | None = None
@@ -147,8 +142,7 @@ class Welcome:
 
 
 @final
-@attrs.frozen
-class Patch:
+class Patch(Record, frozen=True):
     """What one commit changed."""
 
     version: int
@@ -159,8 +153,7 @@ class Patch:
 
 
 @final
-@attrs.frozen
-class Ack:
+class Ack(Record, frozen=True):
     """Events up to this number are done."""
 
     ack: int

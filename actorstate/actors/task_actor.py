@@ -52,7 +52,8 @@ class BackgroundTask:
         So do all tasks end when the app is left.
         """
         # One that was cancelled before, and is still about to end, ends by that.
-        self._is_suspended = not self._scope.cancel_scope.cancel_called
+        if not self._scope.cancel_scope.cancel_called:
+            self._is_suspended = True
         self._scope.stop()
 
     async def wait(self) -> None:

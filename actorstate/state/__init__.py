@@ -28,6 +28,7 @@ Values, and what becomes of them:
 - ``nodes``        where a tracked value hangs in the state
 - ``changes``      the log of a turn: undone backwards, folded forwards
 - ``patch``        RFC 6902 operations
+- ``record``       the base of the records of which every turn makes some
 
 One tab:
 

@@ -31,6 +31,7 @@ import attrs
 from actorstate.state.convert import same_json
 from actorstate.state.nodes import Node, adopt, adopt_one, chain, is_node, orphan
 from actorstate.state.patch import Operation, pointer
+from actorstate.state.record import Record
 
 if TYPE_CHECKING:
     from actorstate.state.shapes import Shape
@@ -193,7 +194,7 @@ class Log:
         self.entries: list[Entry] = []
         self.absorbed: int = 0
         """How many changes became part of the entry before them."""
-        self._ordered: set[int] = set()
+        self._ordered: set[int] | None = None
 
     def add(self, entry: Entry) -> None:
         """Note a change that was made."""
@@ -213,6 +214,8 @@ class Log:
         Once is enough: whatever is undone before that entry, after it all keys are there again,
         and are put in their order.
         """
+        if self._ordered is None:  # few logs need one
+            self._ordered = set()
         if id(table) in self._ordered:
             return None
         self._ordered.add(id(table))
@@ -503,8 +506,7 @@ _FOLDS: Final[dict[type[Entry], Callable[[Any], AnyNet]]] = {
 
 
 @final
-@attrs.frozen(eq=False)
-class VarChange:
+class VarChange(Record, frozen=True, eq=False):
     """What became of one var: the operations, as they have to be applied."""
 
     place: VarPlace
@@ -531,15 +533,17 @@ def _fold_scalars(entries: Iterable[Entry]) -> list[VarChange] | None:
     """
     before: dict[VarPlace, Any] = {}
     for entry in entries:
-        if type(entry) is not VarSet or entry.target.var.shape.holds_nodes:
+        if type(entry) is not VarSet or entry.target.var.holds_nodes:
             return None
-        before.setdefault(entry.target, entry.old)
+        if entry.target not in before:
+            before[entry.target] = entry.old
     changes: list[VarChange] = []
     for place, old in before.items():
-        to_plain = place.var.shape.to_plain
-        plain = to_plain(place.value())
+        var = place.var
+        to_plain = var.plain
+        plain = to_plain(getattr(place.state, var.name))
         if not same_json(to_plain(old), plain):
-            changes.append(VarChange(place, (Operation("replace", place.var.pointer, plain),)))
+            changes.append(VarChange(place, (Operation("replace", var.pointer, plain),)))
     return changes
 
 

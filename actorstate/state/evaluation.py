@@ -332,6 +332,8 @@ class ComputedVars:
 
     def stored(self) -> None:
         """Take note that pages are told what `operations` gave."""
+        if not (self._handed_over or self._before):
+            return
         for var, plain in self._handed_over.items():
             self._cells[var].shown = plain
         self._handed_over.clear()

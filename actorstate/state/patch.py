@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, Final, cast, final
 
-import attrs
+from actorstate.state.record import Record
 
 NO_VALUE: Final = object()
 """Stands for the value of an operation that has none."""
 
 
-@attrs.frozen
-class Operation:
+@final
+class Operation(Record, frozen=True):
     """One operation of a patch (RFC 6902, section 4)."""
 
     op: str
@@ -45,7 +44,20 @@ def parts_of(path: str) -> list[str]:
     >>> parts_of("/state.my_state/a~1b~0c")
     ['state.my_state', 'a/b~c']
     """
-    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+    parts = path.split("/")[1:]
+    if "~" not in path:  # as good as always
+        return parts
+    return [part.replace("~1", "/").replace("~0", "~") for part in parts]
+
+
+def _copy(plain: Any) -> Any:
+    """Copy what JSON has; `copy.deepcopy` looks for much more, and takes three times as long."""
+    kind = type(plain)  # pyright: ignore[reportUnknownVariableType] - of whatever JSON has
+    if kind is dict:
+        return {key: _copy(value) for key, value in plain.items()}
+    if kind is list:
+        return [_copy(value) for value in plain]
+    return plain
 
 
 def apply(document: Any, operations: Iterable[Operation]) -> None:
@@ -56,7 +68,8 @@ def apply(document: Any, operations: Iterable[Operation]) -> None:
             it was applied.
     """
     for operation in operations:
-        *way, last = parts_of(operation.path)
+        way = parts_of(operation.path)
+        last = way.pop()
         target: Any = document
         for part in way:
             target = target[int(part) if isinstance(target, list) else part]
@@ -64,6 +77,6 @@ def apply(document: Any, operations: Iterable[Operation]) -> None:
         if operation.op == "remove":
             del target[key]
         elif operation.op == "add" and isinstance(target, list):
-            cast("list[Any]", target).insert(key, copy.deepcopy(operation.value))
+            cast("list[Any]", target).insert(key, _copy(operation.value))
         else:
-            target[key] = copy.deepcopy(operation.value)
+            target[key] = _copy(operation.value)

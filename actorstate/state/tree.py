@@ -66,6 +66,8 @@ class Schema:
 
     root: type[State]
     states: Mapping[str, type[State]]
+    _handlers: dict[str, Handler] = attrs.field(factory=dict[str, Handler], init=False, repr=False)
+    """Those that were asked for by their names on the wire, and are there."""
 
     @functools.cached_property
     def shown_computed(self) -> list[Computed[Any]]:
@@ -107,14 +109,17 @@ class Schema:
         Raises:
             UnknownHandlerError: there is none that a browser may call.
         """
-        path, _, method = name.rpartition(".")
-        handler = self._look_up(path, method)
-        if handler is None:  # a canceller's own name is that of the task and another word
-            path, _, task = path.rpartition(".")
-            handler = self._look_up(path, f"{task}.{method}")
+        handler = self._handlers.get(name)
         if handler is None:
-            message = f"no handler {name!r}"
-            raise UnknownHandlerError(message)
+            path, _, method = name.rpartition(".")
+            handler = self._look_up(path, method)
+            if handler is None:  # a canceller's own name is that of the task and another word
+                path, _, task = path.rpartition(".")
+                handler = self._look_up(path, f"{task}.{method}")
+            if handler is None:
+                message = f"no handler {name!r}"
+                raise UnknownHandlerError(message)
+            self._handlers[name] = handler
         return handler
 
     def hooks(self, name: HookName) -> Sequence[Handler]:
@@ -220,8 +225,8 @@ class StateTree:
 
     @router.setter
     def router(self, router: Router) -> None:
-        if router != self._router:
-            self._router = router
+        before, self._router = self._router, router
+        if router is not before and router != before:  # as good as always it is the same
             self.computed.touch(ROUTER)
 
     def is_touched(self, cls: type[State]) -> bool:
@@ -260,6 +265,11 @@ class StateTree:
         if not changes and not computed:
             return None
         shown = computed
+        if len(changes) == 1 and changes[0].place.is_stored:  # as good as always
+            [change] = changes
+            if not change.place.var.is_backend:
+                shown = change.operations + computed
+            return Commit(self.version + 1, change.operations, shown)
         for change in reversed(changes):
             if not change.place.var.is_backend:
                 shown = change.operations + shown
@@ -284,10 +294,11 @@ class StateTree:
     def stored(self, commit: Commit | None) -> None:
         """Take note that the store has a commit, or that there was nothing to store."""
         self.computed.stored()
-        for place in self._new_places:
-            place.is_stored = True
-            self._stored_states.add(place.path[0])
-        self._new_places.clear()
+        if self._new_places:
+            for place in self._new_places:
+                place.is_stored = True
+                self._stored_states.add(place.path[0])
+            self._new_places.clear()
         if commit is not None:
             self.version = commit.version
 

@@ -34,13 +34,12 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
-import attrs
-
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet, fold
 from actorstate.state.json_types import Plain
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
+from actorstate.state.record import Record
 
 if TYPE_CHECKING:
     from actorstate.state.state import State
@@ -82,13 +81,19 @@ _NEXT: Final[Mapping[tuple[TurnState, TurnStep], TurnState]] = {
     (TurnState.COMMITTING, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
 }
 
+# What a turn without a checkpoint goes through, by names that are found at once: to look up a
+# member in its enum takes ten times as long as a global, and a turn would do that five times.
+_OPEN: Final = TurnState.OPEN
+_CHECKPOINTING: Final = TurnState.CHECKPOINTING
+_COMMIT: Final = TurnStep.COMMIT
+_STORED: Final = TurnStep.STORED
+
 _WRITABLE: Final = frozenset({TurnState.OPEN, TurnState.CHECKPOINTING})
 _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
 
 
 @final
-@attrs.frozen
-class TaskRecord:
+class TaskRecord(Record, frozen=True):
     """A running background task, as the snapshot has it."""
 
     name: str
@@ -100,8 +105,7 @@ class TaskRecord:
 
 
 @final
-@attrs.frozen
-class Commit:
+class Commit(Record, frozen=True):
     """What one turn did, as the store takes it and the connections show it."""
 
     version: int
@@ -118,7 +122,10 @@ class Commit:
 class Turn:
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
-    __slots__ = ("_handed_over", "_state", "block", "holder", "holding", "log", "tree")
+    __slots__ = (
+        "_handed_over", "_state", "block", "has_ended", "holder", "holding", "is_writable", "log",
+        "tree",
+    )  # fmt: skip
 
     def __init__(self, tree: StateTree, holder: str) -> None:
         self.tree: StateTree = tree
@@ -129,8 +136,12 @@ class Turn:
         """How it is held, where its holder can wait; likewise."""
         self.log: Log = Log()
         """What was changed since it was opened, or since the last checkpoint."""
-        self._state = TurnState.OPEN
-        self._handed_over = Log()
+        self.is_writable: bool = True
+        """Whether its holder may change state now."""
+        self.has_ended: bool = False
+        """Whether it was committed or rolled back."""
+        self._state = _OPEN
+        self._handed_over: Log | None = None
 
     def __repr__(self) -> str:
         return f"<turn of {self.holder}: {self._state.value}>"
@@ -140,29 +151,23 @@ class Turn:
         """Where it is in its life."""
         return self._state
 
-    @property
-    def is_writable(self) -> bool:
-        """Whether its holder may change state now."""
-        return self._state in _WRITABLE
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it was committed or rolled back."""
-        return self._state in _ENDED
-
     def commit(self) -> Commit | None:
         """End the block: no more writes. Give what to store, or None if nothing changed."""
-        return self._hand_over(TurnStep.COMMIT)
+        self.tree.computed.settle()
+        self._step(_COMMIT)
+        return self._told(self.log)
 
     def checkpoint(self) -> Commit | None:
         """Give what to store of the work done so far; the turn goes on."""
-        return self._hand_over(TurnStep.CHECKPOINT)
+        self.tree.computed.settle()
+        self._step(TurnStep.CHECKPOINT)
+        self._handed_over, self.log = self.log, Log()
+        return self._told(self._handed_over)
 
     def stored(self, commit: Commit | None) -> None:
         """Take note that the store has the commit (or that there was nothing to store)."""
-        keep = self._state is TurnState.CHECKPOINTING
-        self._step(TurnStep.KEEP if keep else TurnStep.STORED)
-        self._handed_over = Log()
+        self._step(TurnStep.KEEP if self._state is _CHECKPOINTING else _STORED)
+        self._handed_over = None
         self.tree.stored(commit)
 
     def revoke(self) -> None:
@@ -176,22 +181,23 @@ class Turn:
             return
         self._step(TurnStep.ROLL_BACK)
         for log in (self.log, self._handed_over):
-            log.undo()
-            self.tree.computed.invalidate(log)
+            if log is not None:
+                log.undo()
+                self.tree.computed.invalidate(log)
         self.tree.refused()
 
     def _step(self, step: TurnStep) -> None:
-        self._state = _NEXT[self._state, step]
+        state = self._state = _NEXT[self._state, step]
+        self.is_writable = state in _WRITABLE
+        self.has_ended = state in _ENDED
         if self.has_ended:
             self.tree.turn = None
 
-    def _hand_over(self, step: TurnStep) -> Commit | None:
-        computed = self.tree.computed
-        computed.settle()
-        self._step(step)
-        self._handed_over, self.log = self.log, Log()
-        changes = fold(self._handed_over)
-        return self.tree.as_commit(changes, computed.operations())
+    def _told(self, log: Log) -> Commit | None:
+        return self.tree.as_commit(fold(log), self.tree.computed.operations())
+
+
+_set: Final = object.__setattr__
 
 
 @final
@@ -224,7 +230,8 @@ class VarPlace:
             ImmutableStateError: the running code does not hold the open turn of the tree.
         """
         turn = self.tree.turn
-        if turn is None or not turn.is_writable or not is_held(turn):
+        # As `is_held`, but for the call: every assignment comes by here.
+        if turn is None or not turn.is_writable or turn not in _held.get() or _reading.get():
             raise ImmutableStateError(self._refusal())
         return turn.log
 
@@ -237,7 +244,7 @@ class VarPlace:
         """
         log = self.open_log()
         var = self.var
-        old = self.value()
+        old = getattr(self.state, var.name)
         if value is old:  # it is after `self.items += ...`, which has changed it
             return
         if type(value) is not var.exact_type:
@@ -245,7 +252,7 @@ class VarPlace:
             log = self.open_log()  # once more: copying may take a thread long
             if var.shape.holds_nodes:
                 orphan((old,))
-        self.put(value)
+        _set(self.state, var.name, value)
         log.entries.append(VarSet(self, old))
 
     def value(self) -> Any:
@@ -258,7 +265,7 @@ class VarPlace:
         Not through the ``__dict__`` of the state: once it is asked for, Python no longer reads
         the attributes by its fast way.
         """
-        object.__setattr__(self.state, self.var.name, value)
+        _set(self.state, self.var.name, value)
 
     def _refusal(self) -> str:
         if _reading.get():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Never, final, get_args
 
 import attrs
@@ -107,6 +108,16 @@ class Var:
         return self.name.startswith("_")
 
     @functools.cached_property
+    def holds_nodes(self) -> bool:
+        """Whether there may be something in a value that can be changed in place."""
+        return self.shape.holds_nodes
+
+    @functools.cached_property
+    def plain(self) -> Callable[[Any], Plain]:
+        """Gives the JSON form of a value of this var."""
+        return self.shape.to_plain
+
+    @functools.cached_property
     def path(self) -> tuple[str, str]:
         """Where it lies in the state: the state's name, and its own."""
         return self.owner.get_full_name(), self.name
@@ -135,10 +146,6 @@ class Var:
             TypeError: the value is not of the declared type.
         """
         return fitted(place, lambda: self.shape.own(value, place, place, None))
-
-    def plain(self, value: Any) -> Plain:
-        """Give the JSON form of a value of this var."""
-        return self.shape.to_plain(value)
 
     def restore(self, plain: Any, place: Place) -> Any:
         """Give the value of a JSON form read from a snapshot.
