@@ -25,7 +25,7 @@ from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
 from actorstate.state.state import State
 from actorstate.state.tree import Schema
-from actorstate.stores.base import Store
+from actorstate.stores.base import ImmediateStore, Store
 from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page
 from actorstate.web.server import Site, serve
@@ -197,8 +197,15 @@ class App:
         scope = self._reporter.scope = Scope(nursery)
         _current.reset(outer)
         watch = TurnWatch(self._slow_turn, self._turn_timeout)
+        store = self._store
         services = Services(
-            schema, self._store, self._background_tasks, watch, self._reporter, self._limits
+            schema=schema,
+            store=store,
+            commit_now=store.commit_now if isinstance(store, ImmediateStore) else None,
+            background_tasks=self._background_tasks,
+            watch=watch,
+            reporter=self._reporter,
+            limits=self._limits,
         )
         scope.start_soon(watch.run, name="watch over turns")
         directory = Directory(scope, services)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
     ActorDeadError,
     App,
     ImmutableStateError,
-    MemoryStore,
     State,
     background,
-    console_log,
     current_app,
 )
 from actorstate.actors.messages import Attach, Detach, Event
@@ -533,108 +532,6 @@ async def test_a_block_that_is_cancelled_leaves_nothing_behind(
     assert client.state["root.counting"]["counter"] == 1
 
 
-class CancelAfter(trio.abc.Instrument):
-    """Cancels a task when it has run for so many steps, while it waits for whatever it does."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.task: trio.lowlevel.Task | None = None
-        self.scope = trio.CancelScope()
-
-    def watch(self) -> trio.CancelScope:
-        self.task = trio.lowlevel.current_task()
-        return self.scope
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task:
-            self.steps -= 1
-            if self.steps == 0:
-                self.scope.cancel()
-
-
-def test_a_cancellation_at_any_checkpoint_leaves_the_state_whole() -> None:
-    """Strike each await of a block in turn, until it gets through unharmed."""
-    seen: list[str] = []
-    while not seen or seen[-1] != "through":
-        cancel = CancelAfter(len(seen) + 1)
-        seen.append(trio.run(_block_that_is_cancelled, cancel, instruments=[cancel]))
-    # Every phase was struck: the wait for the grant, the block, the wait for the end.
-    assert list(dict.fromkeys(seen)) == ["waiting", "in the block", "at the end", "through"]
-
-
-async def _block_that_is_cancelled(cancel: CancelAfter) -> str:
-    phase = "waiting"
-    async with App(root=Root) as app:
-        client = Client()
-        app.directory.ref(TOKEN).tell(Attach(client))
-        await wait_all_tasks_blocked()
-        with cancel.watch():
-            async with app.modify_state(TOKEN) as state:
-                phase = "in the block"
-                state.get_substate(Counting).counter = 5
-                await trio.lowlevel.checkpoint()
-                state.get_substate(Counting).counter = 6
-                phase = "at the end"
-            phase = "through"
-        cancel.task = None
-        await _add(app, 100)
-        # Once the block has ended it is committed, whoever stops waiting for that.
-        counter = 106 if phase in ("at the end", "through") else 100
-        assert client.state["root.counting"]["counter"] == counter
-        return phase
-
-
-class Striking(Root):
-    """A background task that is cancelled at each of its awaits in turn."""
-
-    phases: ClassVar[list[str]]
-    cancel: ClassVar[CancelAfter]
-    value: int = 0
-
-    @background
-    async def work(self) -> AsyncIterator[Any]:
-        with self.cancel.watch():
-            self.phases.append("waiting")
-            async with self:
-                self.phases.append("before the yield")
-                self.value = 1
-                await trio.lowlevel.checkpoint()
-                self.phases.append("at the yield")
-                yield console_log("at the yield")
-                self.phases.append("after the yield")
-                self.value = 2
-                await trio.lowlevel.checkpoint()
-                self.value = 3
-                self.phases.append("at the end")
-            self.phases.append("through")
-
-
-def test_a_task_cancelled_at_any_checkpoint_leaves_the_state_whole() -> None:
-    seen: list[str] = []
-    while not seen or seen[-1] != "through":
-        Striking.phases, Striking.cancel = [], CancelAfter(len(seen) + 1)
-        seen.append(trio.run(_task_that_is_cancelled, instruments=[Striking.cancel]))
-    assert list(dict.fromkeys(seen)) == [
-        "waiting", "before the yield", "after the yield", "at the end", "through",
-    ]  # fmt: skip
-
-
-async def _task_that_is_cancelled() -> str:
-    async with App(root=Root) as app:
-        client, ref = Client(), app.directory.ref(TOKEN)
-        ref.tell(Attach(client))
-        await ref.ask(event(Striking.work), block=False)
-        await settle(app)
-        await _add(app, 1)
-        last = Striking.phases[-1]
-        # The wait at the yield is shielded: it is through with it, or it never came to it.
-        value = {"waiting": 0, "before the yield": 0, "after the yield": 1}.get(last, 3)
-        assert client.state["root.striking"]["value"] == value
-        assert len(client.effects) == (value > 0)
-        assert client.state["root.counting"]["counter"] == 1
-        return last
-
-
 async def test_a_block_can_be_used_once(app: App) -> None:
     block = app.modify_state(TOKEN)
     async with block:
@@ -756,7 +653,7 @@ async def test_what_goes_wrong_in_one_handler_ends_there(
 async def test_a_scope_of_the_handler_that_times_out_at_a_yield_cuts_no_commit(
     autojump_clock: MockClock,
 ) -> None:
-    class Slow(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+    class Slow(WrappedStore):
         async def commit(self, token: str, commit: Commit) -> None:
             await trio.sleep(5)
             await super().commit(token, commit)

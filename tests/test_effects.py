@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import wait_all_tasks_blocked
 
 from actorstate import (
     App,
     Effect,
-    MemoryStore,
     State,
     background,
     console_log,
@@ -286,7 +286,7 @@ async def test_what_a_handler_yields_leaves_at_the_yield(
     assert page.ack == 1
 
 
-class GatedStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+class GatedStore(WrappedStore):
     """A memory store that takes its time, and may refuse."""
 
     def __init__(self) -> None:

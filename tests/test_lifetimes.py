@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import ActorDeadError, App, MemoryStore, State, background, current_app, event
@@ -346,7 +347,7 @@ async def test_an_exception_in_the_block_still_lets_turns_end(
 # ---- nothing is left ----------------------------------------------------------------------------
 
 
-class GatedStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+class GatedStore(WrappedStore):
     """One whose commits come to their end when the test lets them."""
 
     def __init__(self) -> None:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
     App,
     ErrorContext,
-    MemoryStore,
     State,
     TooManyTasksError,
     background,
@@ -24,7 +24,7 @@ from actorstate import (
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.handlers import Invocation, as_invocation
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Snapshot
+from actorstate.stores.base import Snapshot, Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -193,7 +193,7 @@ class FailingTwice(Root):
         raise ValueError("the thread")
 
 
-class FlakyStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+class FlakyStore(WrappedStore):
     error: Exception | None = None
 
     async def commit(self, token: str, commit: Commit) -> None:
@@ -591,7 +591,7 @@ async def test_on_error_may_be_async_and_may_fail(caplog: pytest.LogCaptureFixtu
 # ---- resume -------------------------------------------------------------------------------------
 
 
-async def records(store: MemoryStore) -> list[tuple[str, Any]]:
+async def records(store: Store) -> list[tuple[str, Any]]:
     snapshot = await store.load(TOKEN)
     return [(task.name, list(task.args)) for task in (snapshot.tasks if snapshot else ())]
 
@@ -652,7 +652,7 @@ async def test_what_ran_when_the_app_was_left_runs_again_with_its_arguments_as_t
 async def test_what_a_turn_triggers_is_in_the_snapshot_with_that_turn() -> None:
     seen: list[Commit] = []
 
-    class Recording(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - as above
+    class Recording(WrappedStore):
         async def commit(self, token: str, commit: Commit) -> None:
             seen.append(commit)
             await super().commit(token, commit)
@@ -766,7 +766,7 @@ async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
     [task] = snapshot.tasks
     for number, wrong in enumerate(("root.working.gone", "root.working.allow"), 1):
         args = task.args if number == 1 else (1, 2, 3)
-        store._tasks[TOKEN] = (type(task)(wrong, args, task.asked),)
+        store.inner._tasks[TOKEN] = (type(task)(wrong, args, task.asked),)
         async with App(root=Root, store=store) as app:
             await fire(app, Connected.write)
         assert f"{wrong} is not resumed" in caplog.text

@@ -12,6 +12,7 @@ import pytest
 import trio
 from clients import Client
 from hypothesis import given, strategies as st
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
@@ -20,7 +21,6 @@ from actorstate import (
     ErrorContext,
     ImmutableStateError,
     MailboxFullError,
-    MemoryStore,
     State,
     TurnTimeoutError,
     background,
@@ -126,7 +126,7 @@ class Slowly(Root):
         self.value = 1
 
 
-class SlowStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+class SlowStore(WrappedStore):
     seconds: float = 0
 
     async def commit(self, token: str, commit: Commit) -> None:

@@ -153,10 +153,16 @@ class Pages:
 
     def is_done(self, origin: Origin) -> bool:
         """Tell whether an event was done before."""
+        if origin.seq is None:
+            return False
         page_load = self._loads.get(origin.instance or "")
-        return origin.seq is not None and page_load is not None and origin.seq <= page_load.done
+        return page_load is not None and origin.seq <= page_load.done
 
     def mark_done(self, origin: Origin) -> None:
         """Take note that an event is done."""
-        if origin.seq is not None and not self.is_done(origin):
-            self._loads.setdefault(origin.instance or "", PageLoad()).done = origin.seq
+        if origin.seq is None:
+            return
+        page_load = self._loads.get(origin.instance or "")
+        if page_load is None:
+            page_load = self._loads[origin.instance or ""] = PageLoad()
+        page_load.done = max(page_load.done, origin.seq)

@@ -33,12 +33,16 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
 
 import attrs
-import outcome
 import pykka
 import trio
 from pykka._actor import ActorInbox
 from pykka._envelope import Envelope
-from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - its public face is ref.stop()
+from pykka.messages import (
+    ProxyCall,
+    ProxyGetAttr,
+    ProxySetAttr,
+    _ActorStop,  # pyright: ignore[reportPrivateUsage] - its public face is ref.stop()
+)
 
 from actorstate.exceptions import ActivationError, ActorDeadError, MailboxFullError
 
@@ -73,17 +77,16 @@ class TrioFuture(pykka.Future[T]):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self._outcome: outcome.Outcome[T] | None = None
+        self.is_done: bool = False
+        """Whether the value, or an exception, is there."""
+        self._value: T | None = None
+        self._error: BaseException | None = None
         self._callbacks: list[Callable[[], object]] = []
         self._abandoned = False
 
     def __repr__(self) -> str:
-        return f"<TrioFuture {'pending' if self._outcome is None else self._outcome!r}>"
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the value, or an exception, is there."""
-        return self._outcome is not None
+        done = self._value if self._error is None else self._error
+        return f"<TrioFuture {repr(done) if self.is_done else 'pending'}>"
 
     def set(self, value: T | None = None) -> None:
         """Set the value, and wake who waits.
@@ -91,13 +94,13 @@ class TrioFuture(pykka.Future[T]):
         Raises:
             RuntimeError: the future has its value already.
         """
-        self._settle(outcome.Value(cast("T", value)))
+        self._settle(value, None)
 
     def set_exception(self, exc_info: ExcInfo | None = None) -> None:
         """Set the exception that waiting raises: the given one, or the one being handled."""
         error = (exc_info or sys.exc_info())[1]
         assert error is not None, "no exception is being handled"
-        self._settle(outcome.Error(error))
+        self._settle(None, error)
 
     def offer(self, value: T) -> bool:
         """Set the value, unless whoever asked has abandoned the future.
@@ -105,7 +108,7 @@ class TrioFuture(pykka.Future[T]):
         Returns:
             Whether the value was taken. If not, it is still yours to clean up.
         """
-        return self._settle(outcome.Value(value))
+        return self._settle(value, None)
 
     def abandon(self) -> bool:
         """Say that nobody will fetch the value.
@@ -114,17 +117,18 @@ class TrioFuture(pykka.Future[T]):
             False if the value was there already: it is yours, and so is cleaning it up.
         """
         with self._lock:
-            self._abandoned = self._outcome is None
+            self._abandoned = not self.is_done
             return self._abandoned
 
-    def _settle(self, result: outcome.Outcome[T]) -> bool:
+    def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
             if self._abandoned:
                 return False
-            if self._outcome is not None or self._get_hook is not None:
+            if self.is_done or self._get_hook is not None:
                 message = "the future has its value already"
                 raise RuntimeError(message)
-            self._outcome = result
+            self._value, self._error = value, error
+            self.is_done = True  # the last: others look without the lock
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -137,9 +141,9 @@ class TrioFuture(pykka.Future[T]):
 
     def _remember(self, callback: Callable[[], object]) -> bool:
         with self._lock:
-            if self._outcome is None:
+            if not self.is_done:
                 self._callbacks.append(callback)
-            return self._outcome is None
+            return not self.is_done
 
     def _forget(self, callback: Callable[[], object]) -> None:
         with self._lock:
@@ -159,10 +163,14 @@ class TrioFuture(pykka.Future[T]):
         """
         if self._get_hook is not None:
             return super().get(timeout=timeout)
-        if self._outcome is None:
+        if not self.is_done:
             self._block(timeout)
-        assert self._outcome is not None
-        return _unwrap(self._outcome)
+        return self._result()
+
+    def _result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._value)
 
     def _block(self, timeout: float | None) -> None:
         if trio.lowlevel.in_trio_run():
@@ -185,30 +193,19 @@ class TrioFuture(pykka.Future[T]):
         if self._get_hook is not None:
             # A hook (of map, filter, join, reduce) may block, so it gets a thread to block in.
             return await trio.to_thread.run_sync(self.get, abandon_on_cancel=True)
-        if self._outcome is not None:
+        if self.is_done:
             await trio.lowlevel.checkpoint()
-        else:
-            await self._sleep_until_done()
-        assert self._outcome is not None
-        return _unwrap(self._outcome)
-
-    async def _sleep_until_done(self) -> None:
+            return self._result()
         bell = Bell()
         if self._remember(bell.ring):
             try:
                 # Another thread may ring before this sleeps; it is heard all the same, because
                 # trio brings the ring to this thread, where the task has gone to sleep by then.
                 await bell.sleep()
-            finally:
+            except BaseException:
                 self._forget(bell.ring)
-
-
-def _unwrap(result: outcome.Outcome[T]) -> T:
-    """Give the value or raise; unlike ``outcome``'s own unwrap, as often as one likes."""
-    if isinstance(result, outcome.Value):
-        return result.value
-    assert isinstance(result, outcome.Error)
-    raise result.error
+                raise
+        return self._result()
 
 
 class Bell:
@@ -416,6 +413,8 @@ class Scope:
 
 AnyActor = TypeVar("AnyActor", bound="TrioActor")
 
+_PYKKAS_OWN: Final = frozenset({_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr})
+
 
 @final
 class TrioActorRef(pykka.ActorRef[AnyActor]):
@@ -621,7 +620,9 @@ class TrioActor(pykka.Actor):
             self._stop_asked.append(envelope)  # and answered when it has ended
             reply_to = None
         try:
-            result = self._handle_receive(envelope.message)
+            # Past pykka's own look at the message, which asks four questions of each.
+            known = type(envelope.message) in _PYKKAS_OWN
+            result = (self._handle_receive if known else self.on_receive)(envelope.message)
             if inspect.iscoroutine(result):
                 result = await result
         except Exception as error:

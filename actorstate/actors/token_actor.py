@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 import attrs
 import trio
@@ -69,6 +69,8 @@ class Services:
 
     schema: Schema
     store: Store
+    commit_now: Callable[[str, Commit], None] | None
+    """The store's, if it never waits."""
     background_tasks: set[BackgroundTask]
     """The live set; a background task that ends is taken out."""
     watch: TurnWatch
@@ -111,6 +113,7 @@ class TokenActor(TrioActor):
         self._tasks: Final = Tasks(services.limits.max_tasks)
         self._is_connected = False
         self._absence = trio.CancelScope()
+        self._commit_now: Final = services.commit_now
         door.ref = self.actor_ref
 
     def __str__(self) -> str:
@@ -155,32 +158,14 @@ class TokenActor(TrioActor):
             if isinstance(message, Attach):
                 message.connection.close()
 
-    def on_receive(self, message: Any) -> Any:  # noqa: PLR0911 - one for each kind of message
+    def on_receive(self, message: object) -> Any:
         """Do what one message asks for, to its end, before the next is taken."""
-        match message:
-            case Event():
-                return self._on_event(message)
-            case Call():
-                return self._on_call(message)
-            case TurnRequest():
-                return self._lend_turn(message)
-            case EffectRequest():
-                self._pages.ask_for(message.effect, message.origin)
-            case TaskEnded():
-                return self._on_task_ended(message.job, message.end)
-            case Attach():
-                return self._attach(message.connection, message.on_load)
-            case Detach():
-                self._detach(message.connection)
-            case StillAway():
-                return self._disconnect(message.absence)
-            case _:
-                return super().on_receive(message)
-        return None
+        receiver = self.receivers.get(type(message))
+        return receiver(self, message) if receiver is not None else super().on_receive(message)
 
     # ---- events ----------------------------------------------------------------------------
 
-    async def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> Awaitable[None] | None:
         origin = event.origin
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin)
@@ -191,12 +176,12 @@ class TokenActor(TrioActor):
             return self._pages.reject(origin, "unknown_handler", str(error), "$.name")
         except BadArgumentsError as error:
             return self._pages.reject(origin, "bad_arguments", str(error), error.where)
-        return await self._do(handler, arguments, origin)
+        return self._do(handler, arguments, origin)
 
-    async def _on_call(self, call: Call) -> None:
+    def _on_call(self, call: Call) -> Awaitable[None]:
         if call.job is not None:
-            return await self._start_task(self._tasks.planned(call.job), call.origin)
-        return await self._do(call.invocation.handler, call.invocation.args, call.origin)
+            return self._start_task(self._tasks.planned(call.job), call.origin)
+        return self._do(call.invocation.handler, call.invocation.args, call.origin)
 
     def _do(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> Awaitable[None]:
         """Run a handler; or start it, or cancel those that run, if it is a background task."""
@@ -214,7 +199,7 @@ class TokenActor(TrioActor):
             return self._report(handler, arguments, origin, error)
         self._look_at(origin)
         turn = self._tree.open_turn(handler.label)
-        started = trio.current_time()
+        started = self._services.watch.now()
         hold(turn)
         try:
             if handler.in_thread:
@@ -228,7 +213,10 @@ class TokenActor(TrioActor):
                     follow_ups = await self._bring_to_end(result, turn, origin)
             else:
                 self._services.watch.note(turn, started)
-            await self._conclude(turn, turn.commit(), follow_ups, origin)
+            if self._commit_now is not None:
+                self._conclude_now(turn, turn.commit(), follow_ups, origin)
+            else:
+                await self._conclude(turn, turn.commit(), follow_ups, origin)
         except* PASSING:
             raise
         except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
@@ -270,6 +258,7 @@ class TokenActor(TrioActor):
         # there to cut a commit in two.
         with trio.CancelScope(shield=True):
             await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
+        await trio.lowlevel.checkpoint()  # else code that does nothing but yield never ends
 
     def _look_at(self, origin: Origin) -> None:
         """Let who holds the next turn see where the page load is that it is for."""
@@ -322,7 +311,8 @@ class TokenActor(TrioActor):
         with suppress(ActorDeadError):  # then nobody waits for its end, and its record stays
             self.mailbox.post_always(TaskEnded(job, end))
 
-    async def _on_task_ended(self, job: Job, end: TaskEnd) -> None:
+    async def _on_task_ended(self, message: TaskEnded) -> None:
+        job, end = message.job, message.end
         following = self._tasks.ended(job, is_suspended=end.is_suspended)
         if following is not None:
             self._launch(following)
@@ -376,7 +366,8 @@ class TokenActor(TrioActor):
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
         self._look_at(request.origin)
         turn = self._tree.open_turn(request.holder)
-        grant: TurnGrant | None = TurnGrant(turn)
+        conclude_now = self._conclude_now if self._commit_now is not None else None
+        grant: TurnGrant | None = TurnGrant(turn, conclude_now)
         if not self.reply(grant):
             turn.roll_back()
             return
@@ -397,11 +388,12 @@ class TokenActor(TrioActor):
             if not grant.ending.abandon():  # it came while this was being cancelled
                 self._answer_stopped(grant.ending.get())
             raise
+        if ending.is_concluded:
+            return None
         renewed = TurnGrant(grant.turn) if ending.end.goes_on else None
         try:
-            if not grant.turn.has_ended:
-                end = ending.end
-                await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
+            end = ending.end
+            await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
         except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
             grant.turn.roll_back()
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
@@ -427,7 +419,9 @@ class TokenActor(TrioActor):
         origin: Origin,
     ) -> None:
         """Store a commit; then, and not before, let others know: mailbox and pages."""
-        messages = self._plan(follow_ups, origin) if follow_ups else ()
+        if self._commit_now is not None:
+            return self._conclude_now(turn, commit, follow_ups, origin)
+        messages = self._plan(follow_ups, origin)
         to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
         if to_store is not None:
             try:
@@ -435,7 +429,36 @@ class TokenActor(TrioActor):
             except BaseException:
                 self._unplan(messages)
                 raise
-            self._tasks.is_saved = True
+        return self._tell(turn, commit, messages, origin)
+
+    def _conclude_now(
+        self,
+        turn: Turn,
+        commit: Commit | None,
+        follow_ups: tuple[FollowUp, ...],
+        origin: Origin,
+    ) -> None:
+        """Do the same without waiting, in whatever task; the store never waits."""
+        assert self._commit_now is not None, f"{self._services.store} may wait"
+        messages = self._plan(follow_ups, origin) if follow_ups else ()
+        to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
+        if to_store is not None:
+            try:
+                self._commit_now(self._token, to_store)
+            except BaseException:
+                self._unplan(messages)
+                raise
+        self._tell(turn, commit, messages, origin)
+
+    def _tell(
+        self,
+        turn: Turn,
+        commit: Commit | None,
+        messages: Sequence[Call | EffectRequest],
+        origin: Origin,
+    ) -> None:
+        """Let others know of what is stored."""
+        self._tasks.is_saved = True
         turn.stored(commit)
         if commit is None:
             self._pages.acknowledge(origin)
@@ -474,7 +497,11 @@ class TokenActor(TrioActor):
 
     # ---- connections -----------------------------------------------------------------------
 
-    async def _attach(self, connection: Connection, on_load: tuple[Invocation, ...]) -> None:
+    def _on_effect_request(self, request: EffectRequest) -> None:
+        self._pages.ask_for(request.effect, request.origin)
+
+    async def _attach(self, message: Attach) -> None:
+        connection = message.connection
         if not await self._can_be_shown(connection):
             return
         self._absence.cancel()
@@ -485,7 +512,7 @@ class TokenActor(TrioActor):
             self._is_connected = True
             await self._run_hooks("on_connect", origin)
         if is_new_page:
-            for invocation in on_load:
+            for invocation in message.on_load:
                 await self._do(invocation.handler, invocation.args, origin)
 
     async def _can_be_shown(self, connection: Connection) -> bool:
@@ -515,8 +542,8 @@ class TokenActor(TrioActor):
         finally:
             turn.roll_back()  # without effect once it has ended
 
-    def _detach(self, connection: Connection) -> None:
-        self._pages.detach(connection)
+    def _detach(self, message: Detach) -> None:
+        self._pages.detach(message.connection)
         if self._is_connected and not self._pages.is_anyone_here:
             self._absence = trio.CancelScope()
             self.children.start_soon(self._await_return, self._absence, name=f"return to {self}")
@@ -527,9 +554,9 @@ class TokenActor(TrioActor):
             with suppress(ActorDeadError):
                 self.mailbox.post_always(StillAway(absence))
 
-    async def _disconnect(self, absence: object) -> None:
+    async def _disconnect(self, message: StillAway) -> None:
         """Take the tab for gone, unless somebody has come meanwhile."""
-        if absence is not self._absence or self._pages.is_anyone_here:
+        if message.absence is not self._absence or self._pages.is_anyone_here:
             return
         self._is_connected = False
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
@@ -539,6 +566,18 @@ class TokenActor(TrioActor):
     async def _run_hooks(self, name: HookName, origin: Origin) -> None:
         for hook in self._services.schema.hooks(name):
             await self._do(hook, (), origin)
+
+    receivers: ClassVar[Mapping[type, Any]] = {
+        Event: _on_event,
+        Call: _on_call,
+        TurnRequest: _lend_turn,
+        EffectRequest: _on_effect_request,
+        TaskEnded: _on_task_ended,
+        Attach: _attach,
+        Detach: _detach,
+        StillAway: _disconnect,
+    }
+    """Who does what a message asks for."""
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:

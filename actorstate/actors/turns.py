@@ -36,7 +36,7 @@ import attrs
 import trio
 
 from actorstate.actors.holding import Holding, TurnWatch, waiting_under
-from actorstate.actors.messages import TurnEnd, TurnRequest
+from actorstate.actors.messages import Origin, TurnEnd, TurnRequest
 from actorstate.actors.runtime import TrioActorRef, TrioFuture
 from actorstate.actors.task_scope import current_run
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
@@ -46,6 +46,8 @@ from actorstate.state.turn import Commit, Turn, TurnState, held_turns, hold, rel
 
 T = TypeVar("T")
 
+ConcludeNow = Callable[[Turn, Commit | None, tuple[FollowUp, ...], Origin], None]
+
 
 @final
 @attrs.frozen(eq=False)
@@ -54,6 +56,8 @@ class Ending:
 
     end: TurnEnd
     reply_to: TrioFuture[TurnGrant | None] = attrs.field(factory=TrioFuture)
+    is_concluded: bool = False
+    """Whether nothing is left to do, and nobody waits to be answered."""
 
 
 @final
@@ -62,13 +66,15 @@ class TurnGrant:
     """The answer to a `TurnRequest`: the turn is yours until you end it."""
 
     turn: Turn
+    conclude_now: ConcludeNow | None = None
+    """Concludes an end for the actor, which sleeps; where the store never waits."""
     ending: TrioFuture[Ending] = attrs.field(factory=TrioFuture)
 
     def give_back(self) -> None:
         """Undo what was done under it, at once, and tell the actor, if it still waits for it."""
         self.turn.roll_back()
         if not self.ending.is_done:
-            self.ending.offer(Ending(TurnEnd()))
+            self.ending.offer(Ending(TurnEnd(), is_concluded=True))
 
     async def end(self, end: TurnEnd) -> TurnGrant | None:
         """Hand over what was done, and wait until it is concluded.
@@ -80,11 +86,27 @@ class TurnGrant:
             ActorDeadError: the actor has stopped; the changes are undone.
             Exception: what the store raised; likewise.
         """
+        if self.conclude_now is not None:
+            return self._end_now(self.conclude_now, end)
         ending = Ending(end)
         if not self.ending.offer(ending):
             self.turn.roll_back()
             raise _stopped(self.turn)
         return await ending.reply_to
+
+    def _end_now(self, conclude_now: ConcludeNow, end: TurnEnd) -> TurnGrant | None:
+        """Do what the actor would do, in this step: it sleeps until the turn has ended."""
+        if self.turn.has_ended:
+            raise _stopped(self.turn)
+        try:
+            conclude_now(self.turn, end.commit, end.follow_ups, end.origin)
+        except BaseException:
+            self.give_back()
+            raise
+        if end.goes_on:
+            return self
+        self.ending.offer(Ending(end, is_concluded=True))
+        return None
 
 
 def _stopped(turn: Turn) -> ActorDeadError:
@@ -280,6 +302,7 @@ class TurnBlock:
         if self.holding.is_overdue:
             self.grant.give_back()
             self._refuse_ended()
+        await trio.lowlevel.checkpoint()  # else code that does nothing but yield never ends
 
     async def leave(self, error: BaseException | None) -> None:
         """End the turn: commit it, or undo it if there is an error.

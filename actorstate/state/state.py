@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, Self, TypeVar, cast, final, overload
 
@@ -91,6 +91,7 @@ class State(metaclass=StateMeta):
 
     _definition: ClassVar[Definition]
     __tree: StateTree
+    __places: Mapping[str, VarPlace]
 
     def __init_subclass__(
         cls, *, root: bool = False, mixin: bool = False, recorder: bool = False, **kwargs: Any
@@ -118,13 +119,18 @@ class State(metaclass=StateMeta):
         """Make the instance of one tree, with its defaults. For `StateTree` alone."""
         state = object.__new__(cls)
         object.__setattr__(state, TREE, tree)
-        places = {var: VarPlace(tree, state, var) for var in cls._definition.vars.values()}
+        named = cls._definition.vars.items()
+        places = {name: VarPlace(tree, state, var) for name, var in named}
         object.__setattr__(state, PLACES, places)
-        for var, place in places.items():
-            place.put(var.own(var.default, place))
+        for place in places.values():
+            place.put(place.var.own(place.var.default, place))
         return state
 
     def __setattr__(self, name: str, value: Any) -> None:
+        place = self.__places.get(name)
+        if place is not None:
+            place.assign(value)
+            return
         definition = type(self).definition()
         var = definition.all_vars.get(name)
         if var is None:

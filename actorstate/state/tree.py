@@ -235,7 +235,7 @@ class StateTree:
 
     def place(self, state: State, var: Var) -> VarPlace:
         """Give where the value of a var is, and is changed."""
-        return getattr(state, PLACES)[var]
+        return getattr(state, PLACES)[var.name]
 
     # ---- for others ------------------------------------------------------------------------
 

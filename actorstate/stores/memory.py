@@ -32,6 +32,10 @@ class MemoryStore:
 
     async def commit(self, token: str, commit: Commit) -> None:
         """Take what one turn changed. Awaits nothing, so it cannot be torn."""
+        self.commit_now(token, commit)
+
+    def commit_now(self, token: str, commit: Commit) -> None:
+        """Take what one turn changed."""
         apply(self._values.setdefault(token, {}), commit.changes)
         self._versions[token] = commit.version
         if commit.tasks is not None:
