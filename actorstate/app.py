@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -337,7 +338,7 @@ class App:
         return ModifyStateFromThread(self, _token(token))
 
     def start_soon(self, async_fn: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
-        """Start a task of your own under the app.
+        """Start a task of your own under the app; from any thread.
 
         It is cancelled when the app is left, but not in the middle of a `modify_state`. What it
         raises is logged, told to ``on_error``, and harms nobody else.
@@ -345,7 +346,12 @@ class App:
         Raises:
             RuntimeError: the app is not running.
         """
-        self._own_tasks.start(self._entered.scope, async_fn, args)
+        running = self._entered
+        if trio.lowlevel.in_trio_run():
+            self._own_tasks.start(running.scope, async_fn, args)
+        else:
+            start = functools.partial(self._own_tasks.start, running.scope, async_fn, args)
+            trio.from_thread.run_sync(start, trio_token=running.trio_token)
 
     async def serve(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -530,6 +530,32 @@ async def test_a_block_that_is_cancelled_leaves_nothing_behind(
             await trio.sleep_forever()
     await _add(app, 1)
     assert client.state["root.counting"]["counter"] == 1
+
+
+async def test_a_task_that_a_handler_starts_elsewhere_waits_for_its_turn_as_anybody_does(
+    app: App, client: Client, autojump_clock: MockClock
+) -> None:
+    """It has inherited the right to write; but nobody waits for it, and so it waits for nobody."""
+    async with trio.open_nursery() as nursery:
+        Elsewhere.nursery = nursery
+        app.directory.ref(TOKEN).tell(event(Elsewhere.start))
+        await trio.sleep(2)
+    assert client.state["root.elsewhere"]["log"] == ["the handler", "the task"]
+
+
+class Elsewhere(Root):
+    nursery: ClassVar[trio.Nursery]
+    log: list[str] = []
+
+    async def start(self) -> None:
+        self.nursery.start_soon(_write_elsewhere, current_app(), self.get_token())
+        await trio.sleep(1)
+        self.log.append("the handler")
+
+
+async def _write_elsewhere(app: App, token: str) -> None:
+    async with app.modify_state(token) as state:
+        state.get_substate(Elsewhere).log.append("the task")
 
 
 async def test_a_block_can_be_used_once(app: App) -> None:

@@ -73,6 +73,15 @@ class Working(Root):
         await self._work(name, 100)
 
     @background
+    async def prepare(self) -> Any:
+        await trio.sleep(10)
+        return [Working.while_seen("late"), Working.resume_while_seen("late")]  # pyright: ignore
+
+    @background(on_disconnect="cancel", resume=True)
+    async def resume_while_seen(self, name: str) -> None:
+        await self._work(name, 100)
+
+    @background
     async def whatever(self, name: str) -> None:
         await self._work(name, 100)
 
@@ -430,6 +439,39 @@ async def test_a_tab_that_comes_back_within_the_grace_was_never_gone(
     assert len(app.background_tasks) == 1
     async with app.modify_state(TOKEN) as state:
         assert state.get_substate(Connected).log == ["/page"]
+
+
+async def test_a_task_for_those_who_look_on_does_not_begin_when_nobody_does(
+    app: App, store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    client = join(app)
+    await fire(app, Working.prepare)
+    leave(app, client)
+    await trio.sleep(20)
+    assert app.background_tasks == set()
+    assert await records(store) == []
+    join(app)
+    await fire(app, Working.while_seen, "a")
+    assert len(app.background_tasks) == 1
+
+
+async def test_a_task_that_is_resumed_for_a_page_that_does_not_come_is_cancelled(
+    store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    Working.ran = []
+    async with App(root=Root, store=store) as app:
+        join(app)
+        await fire(app, Working.resume_while_seen, "a")
+        await wait_all_tasks_blocked()
+    async with App(root=Root, store=store) as app:
+        app.directory.ref(TOKEN)
+        await trio.sleep(1)
+        assert len(app.background_tasks) == 1
+        await trio.sleep(10)
+        assert app.background_tasks == set()
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Connected).log == ["/page"]
+    assert await records(store) == []
 
 
 async def test_another_page_of_the_tab_is_enough_to_keep_it_connected(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
@@ -10,13 +11,15 @@ from typing import Any, ClassVar
 import pytest
 import trio
 from clients import Client
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
+    ActorDeadError,
     App,
     ImmutableStateError,
     MemoryStore,
     State,
+    TurnTimeoutError,
     background,
     console_log,
     current_app,
@@ -73,6 +76,16 @@ class Blocking(Root):
         trio.from_thread.run(_take_turn, self.get_token())
 
     @event(thread=True)
+    def start_its_own(self) -> None:
+        current_app().start_soon(_note, self.get_token(), "started from a thread")
+
+    @event(thread=True)
+    def modify_another(self, token: str) -> None:
+        with current_app().modify_state_from_thread(token) as state:
+            state.get_substate(Blocking).note("from another")
+        self.note("to another")
+
+    @event(thread=True)
     def fail(self) -> None:
         self.value = 99
         raise ValueError("in the thread")
@@ -91,6 +104,11 @@ class Blocking(Root):
 async def _take_turn(token: str) -> None:
     async with current_app().modify_state(token):
         pytest.fail("the turn is held by the handler")
+
+
+async def _note(token: str, text: str) -> None:
+    async with current_app().modify_state(token) as state:
+        state.get_substate(Blocking).note(text)
 
 
 @pytest.fixture(autouse=True)
@@ -209,3 +227,250 @@ async def test_a_thread_that_asks_whether_it_is_cancelled_ends_at_once() -> None
             await Blocking.entered.wait()
     assert not Blocking.gate.is_set()
     assert await store.load(TOKEN) is None
+
+
+async def test_a_handler_in_a_thread_may_start_a_task_of_the_apps(app: App) -> None:
+    client = join(app)
+    await fire(app, "start_its_own")
+    await wait_all_tasks_blocked()
+    assert client.state["root.blocking"]["notes"] == ["started from a thread"]
+
+
+# ---- modify_state_from_thread -------------------------------------------------------------------
+
+
+def write(app: App, text: str, token: str = TOKEN) -> str:
+    with app.modify_state_from_thread(token) as state:
+        state.get_substate(Blocking).note(text)
+    return threading.current_thread().name
+
+
+async def in_foreign_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Call in a thread that trio knows nothing of, and wait for it as one waits for a file."""
+    results: list[Any] = []
+
+    def call() -> None:
+        try:
+            results.append(function(*args))
+        except BaseException as error:  # noqa: BLE001 - raised below
+            results.append(error)
+
+    thread = threading.Thread(target=call, name="foreign")
+    thread.start()
+    await trio.to_thread.run_sync(thread.join)
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
+
+
+in_any_thread = pytest.mark.parametrize("call", [trio.to_thread.run_sync, in_foreign_thread])
+
+
+@in_any_thread
+async def test_a_thread_takes_a_turn_by_a_plain_with(app: App, call: Any) -> None:
+    client = join(app)
+    with trio.fail_after(5):
+        await call(write, app, "one")
+        await call(write, app, "two")
+    assert client.state["root.blocking"]["notes"] == ["one", "two"]
+    assert client.version == 2
+
+
+@in_any_thread
+async def test_a_block_of_a_thread_that_raises_is_undone(app: App, call: Any) -> None:
+    client = join(app)
+
+    def fail() -> None:
+        with app.modify_state_from_thread(TOKEN) as state:
+            state.get_substate(Blocking).value = 99
+            raise ValueError("in the thread")
+
+    with trio.fail_after(5):
+        with pytest.raises(ValueError, match="in the thread"):
+            await call(fail)
+        await fire(app, "note", "next")
+    assert client.state["root.blocking"] == {"value": 0, "notes": ["next"]}
+
+
+@in_any_thread
+async def test_threads_and_tasks_get_their_turns_one_after_the_other(app: App, call: Any) -> None:
+    def add(times: int) -> None:
+        for _ in range(times):
+            with app.modify_state_from_thread(TOKEN) as state:
+                state.get_substate(Blocking).value += 1
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(call, add, 25)
+            for seq in range(1, 101):
+                await fire(app, "climb", seq=seq)
+        while app.background_tasks:
+            await trio.lowlevel.checkpoint()
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Blocking).value == 200
+
+
+@in_any_thread
+async def test_outside_its_block_a_thread_may_not_write(app: App, call: Any) -> None:
+    def write_late() -> None:
+        with app.modify_state_from_thread(TOKEN) as state:
+            blocking = state.get_substate(Blocking)
+            blocking.value = 1
+        with pytest.raises(ImmutableStateError):
+            blocking.value = 2
+
+    with trio.fail_after(5):
+        await call(write_late)
+
+
+async def test_the_trio_thread_itself_is_sent_to_modify_state(app: App) -> None:
+    with pytest.raises(RuntimeError, match="async with app.modify_state"):
+        write(app, "x")
+
+
+async def test_a_block_of_a_thread_is_for_one_use_and_for_strings(app: App) -> None:
+    def twice() -> None:
+        block = app.modify_state_from_thread(TOKEN)
+        with block:
+            pass
+        with pytest.raises(RuntimeError, match="used already"):
+            block.__enter__()
+
+    await trio.to_thread.run_sync(twice)
+    with pytest.raises(TypeError, match="a token is a string"):
+        app.modify_state_from_thread(3)  # pyright: ignore
+
+
+async def test_a_handler_in_a_thread_may_take_the_turn_of_another_token(app: App) -> None:
+    client, other = join(app), join(app, "other")
+    await fire(app, "modify_another", "other")
+    assert client.state["root.blocking"]["notes"] == ["to another"]
+    assert other.state["root.blocking"]["notes"] == ["from another"]
+    await fire(app, "modify_another", TOKEN, seq=2)
+    assert [failure.code for failure in client.failures] == ["handler_failed"]
+
+
+async def test_a_thread_whose_task_is_cancelled_while_it_waits_is_told(app: App) -> None:
+    outcomes: list[str] = []
+
+    def wait() -> None:
+        try:
+            write(app, "never")
+        except trio.Cancelled:
+            outcomes.append("cancelled")
+            raise
+
+    entered, gate = trio.Event(), trio.Event()
+    app.start_soon(_hold, app, entered, gate)
+    await entered.wait()
+    with trio.move_on_after(0.05):
+        await trio.to_thread.run_sync(wait)
+    gate.set()
+    assert outcomes == ["cancelled"]
+    assert app.directory.ref(TOKEN).mailbox.empty()
+
+
+async def test_a_foreign_thread_that_waits_when_the_app_is_left_is_told() -> None:
+    entered = trio.Event()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery, App(root=Root, shutdown_timeout=0) as app:
+            app.start_soon(_hold, app, entered, trio.Event())
+            await entered.wait()
+            nursery.start_soon(_expect_dead, app)
+            while app.directory.ref(TOKEN).mailbox.empty():
+                await trio.lowlevel.checkpoint()
+
+
+async def _hold(app: App, entered: trio.Event, gate: trio.Event) -> None:
+    async with app.modify_state(TOKEN):
+        entered.set()
+        await gate.wait()
+
+
+async def _expect_dead(app: App) -> None:
+    with pytest.raises(ActorDeadError):
+        await in_foreign_thread(write, app, "never")
+
+
+@in_any_thread
+async def test_a_thread_that_holds_a_turn_when_the_app_is_left_undoes_it_itself(call: Any) -> None:
+    """Nobody else could: it may be in the middle of a write."""
+    store, entered, gate = MemoryStore(), trio.Event(), threading.Event()
+    refused: list[str] = []
+
+    def hold(app: App) -> None:
+        with app.modify_state_from_thread(TOKEN) as state:
+            blocking = state.get_substate(Blocking)
+            blocking.value = 5
+            trio.from_thread.run_sync(entered.set, trio_token=app_token)
+            assert gate.wait(10)
+            try:
+                blocking.value = 6
+            except ImmutableStateError as error:
+                refused.append(str(error))
+            assert blocking.value == 5
+
+    async def run(app: App) -> None:
+        with pytest.raises(ActorDeadError, match="nothing of it is left"):
+            await call(hold, app)
+
+    app_token = trio.lowlevel.current_trio_token()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            async with App(root=Root, store=store, shutdown_timeout=0) as app:
+                nursery.start_soon(run, app)
+                await entered.wait()
+            gate.set()
+    assert len(refused) == 1
+    assert await store.load(TOKEN) is None
+
+
+@in_any_thread
+async def test_a_thread_that_holds_its_turn_for_too_long_may_write_no_more(
+    mock_clock: MockClock, call: Any
+) -> None:
+    entered, gate = trio.Event(), threading.Event()
+
+    def hold(app: App, *, writes: bool) -> None:
+        with app.modify_state_from_thread(TOKEN) as state:
+            blocking = state.get_substate(Blocking)
+            blocking.value = 5
+            trio.from_thread.run_sync(entered.set, trio_token=app_token)
+            assert gate.wait(10)
+            if writes:
+                blocking.value = 6
+
+    app_token = trio.lowlevel.current_trio_token()
+    async with App(root=Root, turn_timeout=10) as app:
+        for writes in (False, True):
+            entered = trio.Event()
+            gate.clear()
+            async with trio.open_nursery() as nursery:
+                held = functools.partial(hold, writes=writes)
+                nursery.start_soon(_expect_timeout, call, held, app)
+                await entered.wait()
+                mock_clock.jump(11)
+                await wait_all_tasks_blocked()
+                gate.set()
+            async with app.modify_state(TOKEN) as state:
+                assert state.get_substate(Blocking).value == 0
+
+
+async def _expect_timeout(call: Any, function: Any, app: App) -> None:
+    with pytest.raises(TurnTimeoutError):
+        await call(function, app)
+
+
+async def test_tell_and_ask_work_from_threads(app: App) -> None:
+    ref = app.directory.ref(TOKEN)
+
+    def send() -> None:
+        ref.tell(Event("root.blocking.note", ["told"]))
+        ref.ask(Event("root.blocking.note", ["asked"]), timeout=5)
+
+    with trio.fail_after(5):
+        await trio.to_thread.run_sync(send)
+        await in_foreign_thread(send)
+    async with app.modify_state(TOKEN) as state:
+        assert state.get_substate(Blocking).notes == ["told", "asked"] * 2

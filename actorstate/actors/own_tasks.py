@@ -33,8 +33,8 @@ class OwnTasks:
     ) -> None:
         """Start one. What it raises ends there."""
         task_scope = TaskScope()
-        self._running.add(task_scope)
         scope.start_soon(self._run, task_scope, async_fn, args, name=repr(async_fn))
+        self._running.add(task_scope)
 
     async def _run(
         self,

@@ -104,8 +104,12 @@ class Tasks:
             self._recorded.remove(job)
             self.is_saved = False
 
-    def admit(self, job: Job) -> bool:
+    def admit(self, job: Job, *, is_anyone_here: bool = True) -> bool:
         """Decide on a task that is asked for: it runs from now on, or waits, or is let be.
+
+        Args:
+            job: the task.
+            is_anyone_here: whether its tab does not count as disconnected.
 
         Returns:
             Whether it is to be started now.
@@ -118,7 +122,7 @@ class Tasks:
         overlap = job.options.overlap if same else "allow"
         if self._is_stopping:  # where it is to be resumed, it will be begun then
             return False
-        if overlap == "skip":
+        if overlap == "skip" or (job.options.on_disconnect == "cancel" and not is_anyone_here):
             self.forget(job)
             return False
         if overlap == "replace":

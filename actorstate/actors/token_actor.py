@@ -112,6 +112,7 @@ class TokenActor(TrioActor):
         self._pages: Final = Pages(self._token)
         self._tasks: Final = Tasks(services.limits.max_tasks)
         self._is_connected = False
+        self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
         door.ref = self.actor_ref
@@ -129,6 +130,8 @@ class TokenActor(TrioActor):
             for record in snapshot.tasks:
                 self._resume(record)
             self._tasks.is_saved = self._tasks.records() == tuple(snapshot.tasks)
+            if self._tasks.is_running:
+                self._begin_absence()  # of the page for which they run, perhaps
 
     def on_start_failed(self, error: Exception) -> None:
         """Tell the program that the tab cannot be brought to life."""
@@ -273,7 +276,7 @@ class TokenActor(TrioActor):
         handler, arguments = job.handler, job.arguments
         try:
             self._tree.state(handler.owner)
-            is_due = self._tasks.admit(job)
+            is_due = self._tasks.admit(job, is_anyone_here=not self._is_gone)
         except LookupError as error:
             self._tasks.drop(job)
             return self._report(handler, arguments, origin, error)
@@ -508,6 +511,7 @@ class TokenActor(TrioActor):
         welcome = Welcome(self._token, self._tree.version, 0, self._tree.public())
         is_new_page = self._pages.attach(connection, welcome)
         origin = Origin(connection.instance)
+        self._is_gone = False
         if not self._is_connected:
             self._is_connected = True
             await self._run_hooks("on_connect", origin)
@@ -545,8 +549,11 @@ class TokenActor(TrioActor):
     def _detach(self, message: Detach) -> None:
         self._pages.detach(message.connection)
         if self._is_connected and not self._pages.is_anyone_here:
-            self._absence = trio.CancelScope()
-            self.children.start_soon(self._await_return, self._absence, name=f"return to {self}")
+            self._begin_absence()
+
+    def _begin_absence(self) -> None:
+        self._absence = trio.CancelScope()
+        self.children.start_soon(self._await_return, self._absence, name=f"return to {self}")
 
     async def _await_return(self, absence: trio.CancelScope) -> None:
         with absence:
@@ -558,10 +565,12 @@ class TokenActor(TrioActor):
         """Take the tab for gone, unless somebody has come meanwhile."""
         if message.absence is not self._absence or self._pages.is_anyone_here:
             return
-        self._is_connected = False
+        was_connected, self._is_connected = self._is_connected, False
+        self._is_gone = True
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
         await self._save_tasks_or_later()
-        await self._run_hooks("on_disconnect", NOBODY)
+        if was_connected:
+            await self._run_hooks("on_disconnect", NOBODY)
 
     async def _run_hooks(self, name: HookName, origin: Origin) -> None:
         for hook in self._services.schema.hooks(name):

@@ -197,20 +197,23 @@ class TokenDoor:
         Raises:
             ImmutableStateError: the one that is asked for is held already.
         """
+        here = trio.lowlevel.current_task()
         holdings: list[Holding] = []
         for turn in held:
-            if turn.tree is self.tree and (turn.is_writable or turn.state is TurnState.REVOKED):
+            holding = turn.holding
+            if turn.has_ended or not isinstance(holding, Holding):
+                continue
+            # Whoever runs a thread waits for its end.
+            if not (request.in_thread or holding.ends_after(here)):
+                continue
+            if turn.tree is self.tree and turn.state is not TurnState.COMMITTING:
                 message = (
                     f"the turn is yours already, as {turn.holder}; waiting for it again would "
                     f"wait for ever. Write without a second `async with`"
                 )
                 raise ImmutableStateError(message)
-            if isinstance(turn.holding, Holding) and not turn.has_ended:
-                holdings.append(turn.holding)
-        if request.in_thread:  # whoever runs a thread waits for its end
-            return holdings
-        here = trio.lowlevel.current_task()
-        return [holding for holding in holdings if holding.ends_after(here)]
+            holdings.append(holding)
+        return holdings
 
     # ---- async with self -------------------------------------------------------------------
 
