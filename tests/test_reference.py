@@ -85,6 +85,9 @@ class Quote(Root):
         app = current_app()
         app.start_soon(fetch_and_show, app, self.get_token())
 
+    def fetch_data_elsewhere(self) -> None:
+        Told.nursery.start_soon(fetch_and_show, current_app(), self.get_token())
+
 
 async def fetch_and_show(app: App, token: str) -> None:
     await trio.sleep(SLOWNESS)
@@ -256,6 +259,7 @@ class Told:
 
     seen: ClassVar[list[Any]] = []
     reference: ClassVar[Desk]
+    nursery: ClassVar[trio.Nursery]
 
 
 WAYS_TO_WRITE: Final[dict[str, Callable[[Desk], object]]] = {
@@ -896,6 +900,15 @@ async def test_what_an_arbitrary_task_fetched_is_shown(tab: Tab, autojump_clock:
     await wait_all_tasks_blocked()
     assert tab.shown(Quote)["result"] == ANSWER
     assert tab.shown(Desk)["notes"] == ["meanwhile"]
+
+
+async def test_a_handler_may_create_the_task_wherever_the_program_keeps_its_tasks(
+    tab: Tab, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as Told.nursery:
+        await tab.send(Quote.fetch_data_elsewhere)
+        assert tab.shown(Quote)["result"] == ""
+    assert tab.shown(Quote)["result"] == ANSWER
 
 
 async def test_what_two_tabs_fetch_goes_to_each_of_them(
