@@ -31,7 +31,7 @@ class SearchState(State):
     def summary(self) -> str:
         return f"{len(self.found)} found"
 
-    def type(self, words: str):
+    def look_for(self, words: str):
         self.words = words
         return SearchState.search
 
@@ -58,7 +58,7 @@ def page():
     return vstack(
         heading("Herbs"),
         hstack(
-            input(value=SearchState.words, on_change=SearchState.type, aria_label="Search"),
+            input(value=SearchState.words, on_change=SearchState.look_for, aria_label="Search"),
             cond(SearchState.searching, button("Cancel", on_click=SearchState.search.cancel)),
         ),
         text(cond(SearchState.searching, "Searching… "), SearchState.summary),
