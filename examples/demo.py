@@ -2,15 +2,22 @@
 
 import background_task
 import fetch
+import search
 import todo
 
 from actorstate import App, hstack, link, vstack
 
 links = hstack(
-    link("Background task", href="/"), link("Fetch", href="/fetch"), link("To do", href="/todo")
+    link("Background task", href="/"),
+    link("Search", href="/search"),
+    link("Fetch", href="/fetch"),
+    link("To do", href="/todo"),
 )
 
 app = App()
 app.add_page(vstack(links, background_task.page()), title="Background task")
+app.add_page(
+    vstack(links, search.page()), route="/search", title="Search", on_load=search.SearchState.search
+)
 app.add_page(vstack(links, fetch.page()), route="/fetch", title="Fetch")
 app.add_page(vstack(links, todo.page()), route="/todo", title="To do")

@@ -105,8 +105,16 @@ class Server:
 
     def stop(self, patience: float = PATIENCE) -> int:
         """End it as Ctrl-C does, and give its exit status."""
+        self.ask_to_stop(signal.SIGINT)
+        return self.wait(patience)
+
+    def ask_to_stop(self, sign: signal.Signals) -> None:
+        """Send it a signal, and do not wait for its end."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(sign)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait for its end, and give its exit status."""
         try:
             return self._process.wait(patience)
         except subprocess.TimeoutExpired:

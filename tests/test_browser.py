@@ -123,6 +123,31 @@ def test_the_limit_can_be_changed_while_the_counter_runs(page: Page):
     expect(page.get_by_role("button", name="Start")).to_be_visible()
 
 
+def test_a_limit_below_the_count_stops_the_counter_where_it_is(page: Page):
+    set_limit(page, "1000")
+    press(page, "Start")
+    wait_for_ticks(page, 3)
+
+    set_limit(page, "1")
+
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    assert count(page) >= 3
+    expect(counter(page)).to_have_text(f"{count(page)} / 1")
+
+
+def test_a_counter_at_its_limit_can_be_reset_and_started_again(page: Page):
+    read_counts = record(counter(page))
+    set_limit(page, "2")
+    for _ in range(2):
+        press(page, "Start")
+        expect(counter(page)).to_have_text("2 / 2")
+        expect(page.get_by_role("button", name="Start")).to_be_visible()
+        press(page, "Reset")
+        expect(counter(page)).to_have_text("0 / 2")
+
+    assert read_counts() == ["0 / 10", *["0 / 2", "1 / 2", "2 / 2"] * 2, "0 / 2"]
+
+
 def test_what_was_typed_counts_before_the_click_that_follows(page: Page):
     limit(page).fill("1")
     press(page, "Start")
@@ -207,6 +232,23 @@ def test_the_other_page_shows_fetched_text_while_the_counter_runs_on(page: Page)
 
     page.go_back()
     wait_for_ticks(page, 1)
+
+
+def test_what_one_tab_fetches_comes_after_a_reload_too_and_to_no_other_tab(
+    visitor: Visitor, demo: Server
+):
+    page = visitor.open(f"{demo.url}/fetch")
+    other = visitor.open(f"{demo.url}/fetch", beside=page)
+    fetched = "Anything added dilutes everything else."
+
+    press(page, "Fetch data")
+    eventually(page, lambda: pending(page) == 0)
+    page.reload()
+
+    expect(page.get_by_text(fetched)).to_be_visible()
+    expect(page.get_by_role("button")).to_be_enabled()
+    expect(other.get_by_text(fetched)).to_have_count(0)
+    assert version_of(other) == 0
 
 
 @pytest.mark.parametrize("text", ["ten", "", "2.5"])
