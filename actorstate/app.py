@@ -26,7 +26,7 @@ from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
 from actorstate.state.state import State
 from actorstate.state.tree import Schema
-from actorstate.stores.base import ImmediateStore, Store
+from actorstate.stores.base import Store, immediate_commit
 from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page
 from actorstate.web.server import Site, serve
@@ -202,7 +202,7 @@ class App:
         services = Services(
             schema=schema,
             store=store,
-            commit_now=store.commit_now if isinstance(store, ImmediateStore) else None,
+            commit_now=immediate_commit(store),
             background_tasks=self._background_tasks,
             watch=watch,
             reporter=self._reporter,

@@ -325,6 +325,25 @@ async def test_a_full_mailbox_refuses_events_and_takes_turn_requests() -> None:
             assert state.get_substate(AppRoot).count == 30
 
 
+@pytest.mark.parametrize("is_lent", [False, True])
+async def test_a_store_made_of_the_memory_store_is_asked_for_its_own_commit(
+    is_lent: bool,
+) -> None:
+    seen: list[int] = []
+
+    class Counting(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, to checkers
+        async def commit(self, token: str, commit: Commit) -> None:
+            seen.append(commit.version)
+            await super().commit(token, commit)
+
+    async with App(root=AppRoot, store=Counting()) as app:
+        if is_lent:
+            await add_later(app, TOKEN)
+        else:
+            await app.directory.ref(TOKEN).ask(Event("app_root.deep.increment"), block=False)
+    assert seen == [1]
+
+
 async def test_a_loaded_snapshot_is_a_copy() -> None:
     store = MemoryStore()
     await store.commit(TOKEN, Commit(1, (Operation("add", "/app_root", {"count": 1}),), ()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, final, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast, final
 
 import attrs
 
@@ -53,7 +53,6 @@ class Store(Protocol):
         ...
 
 
-@runtime_checkable
 class ImmediateStore(Store, Protocol):
     """A store that never waits: its commits need no step of their own.
 
@@ -64,3 +63,16 @@ class ImmediateStore(Store, Protocol):
     def commit_now(self, token: str, commit: Commit) -> None:
         """Do what `commit` does, at once."""
         ...
+
+
+def immediate_commit(store: Store) -> Callable[[str, Commit], None] | None:
+    """Give the ``commit_now`` of an `ImmediateStore`; None for one that may wait.
+
+    Such as a subclass of one that has a ``commit`` of its own: that is what it wants to be called.
+    """
+    for cls in type(store).__mro__:
+        if "commit_now" in vars(cls):
+            return cast("ImmediateStore", store).commit_now
+        if "commit" in vars(cls):
+            return None
+    return None
