@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import trio
+import trio._core._run as trio_run
 from clients import Client
 from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -197,6 +198,58 @@ async def test_a_block_that_has_begun_may_take_the_turn_of_another_token(
 ) -> None:
     assert await leave_with(store, ("add_there_too", "another")) == pytest.approx(0.5)
     assert await stored(store) == await stored(store, "another") == 1
+
+
+def test_a_task_that_is_stopped_as_its_turn_is_granted_does_not_begin_it() -> None:
+    """Stop it in each step of its life in turn: a block that begins comes to its end."""
+    begun: list[int] = []
+
+    class Stopped(State, root=True):
+        value: int = 0
+
+        @background
+        async def work(self) -> None:
+            stop.watch()
+            async with self:
+                begun.append(stop.steps)
+                await trio.lowlevel.checkpoint()
+                self.value += 1
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with App(root=Stopped, store=store) as app:
+            stop.app = app
+            app.directory.ref(TOKEN).tell(Event("stopped.work"))
+            await wait_all_tasks_blocked()
+            stop.app = None
+        snapshot = await store.load(TOKEN)
+        assert (snapshot is not None) == (len(begun) > before)
+
+    for steps in range(1, 8):
+        for seed in range(4):  # who of those that can run comes first is drawn
+            stop, before = StopAfter(steps), len(begun)
+            trio_run._r.seed(seed)
+            trio.run(main, instruments=[stop])
+    assert begun
+
+
+class StopAfter(trio.abc.Instrument):
+    """Stops the background tasks when so many steps of any task have been taken."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.app: App | None = None
+        self.is_watching = False
+
+    def watch(self) -> None:
+        self.is_watching = True
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.is_watching and self.app is not None:
+            self.steps -= 1
+            if self.steps == 0:
+                for background_task in self.app.background_tasks:
+                    background_task.stop()
 
 
 async def test_a_background_task_that_is_triggered_meanwhile_is_not_begun(

@@ -33,15 +33,6 @@ class TaskScope:
             self.cancel_scope.cancel()
             self._cancelled.set()
 
-    @property
-    def lets_begin(self) -> bool:
-        """Whether a turn may begin in here.
-
-        Not while others are waited for, or there might always be one that is open. Afterwards it
-        may: what a cancelled task does to clean up is none that could be cancelled.
-        """
-        return not self.is_stopping or self._cancelled.is_set()
-
     async def wait_cancelled(self) -> None:
         """Wait for the cancellation, which strikes here unless it is shielded."""
         await self._cancelled.wait()

@@ -38,7 +38,7 @@ import trio
 from actorstate.actors.holding import Holding, TurnWatch, waiting_under
 from actorstate.actors.messages import Origin, TurnEnd, TurnRequest
 from actorstate.actors.runtime import TrioActorRef, TrioFuture
-from actorstate.actors.task_scope import current_run
+from actorstate.actors.task_scope import Run, current_run
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
 from actorstate.state.handlers import FollowUp
 from actorstate.state.tree import AnyState, Schema, StateTree, token_label
@@ -159,15 +159,27 @@ class TokenDoor:
         request = TurnRequest(holder, run.origin, in_thread)
         holdings = self._holdings(held, request) if held else []
         with waiting_under(holdings, self.tree) if holdings else nullcontext():
-            while True:
-                grant = await self._wait_for(request)
-                # A turn inside a turn is part of what has begun, and comes to its end with it.
-                is_inner = any(not turn.has_ended for turn in held)
-                if run.scope is None or run.scope.lets_begin or is_inner:
-                    run.entered()
-                    return grant
-                grant.give_back()
-                await run.scope.wait_cancelled()
+            grant = await self._wait_for_begin(request, run, held)
+            run.entered()
+            return grant
+
+    async def _wait_for_begin(
+        self, request: TurnRequest, run: Run, held: Sequence[Turn]
+    ) -> TurnGrant:
+        """Wait for the turn; in a task that is stopping for its cancellation instead.
+
+        A turn inside a turn is part of what has begun, and comes to its end with it. And what is
+        shielded from the cancellation cleans up after it, and may take turns for that.
+        """
+        scope = run.scope if all(turn.has_ended for turn in held) else None
+        while True:
+            if scope is not None and scope.is_stopping:
+                await scope.wait_cancelled()
+                scope = None
+            grant = await self._wait_for(request)
+            if scope is None or not scope.is_stopping:
+                return grant
+            grant.give_back()
 
     async def _wait_for(self, request: TurnRequest) -> TurnGrant:
         if self._waiting >= self._max_waiters:
