@@ -238,9 +238,10 @@ class TurnWatch:
                 self._bell = bell
                 await bell.sleep()
                 self._bell = None
-            else:
-                await trio.sleep_until(due)
-                self._look(self.now())
+                # Not to the bell again if the turn that rang has ended: then each turn would ring.
+                due = self.now() + min(self.slow_turn, self.turn_timeout)
+            await trio.sleep_until(due)
+            self._look(self.now())
 
     def _look(self, now: float) -> None:
         for holding in _take_due(self._not_yet_slow, self.slow_turn, now):

@@ -391,7 +391,7 @@ class TokenActor(TrioActor):
             if not grant.ending.abandon():  # it came while this was being cancelled
                 self._answer_stopped(grant.ending.get())
             raise
-        if ending.is_concluded:
+        if ending is None:
             return None
         renewed = TurnGrant(grant.turn) if ending.end.goes_on else None
         try:
@@ -408,7 +408,9 @@ class TokenActor(TrioActor):
         ending.reply_to.set(renewed)
         return renewed
 
-    def _answer_stopped(self, ending: Ending) -> None:
+    def _answer_stopped(self, ending: Ending | None) -> None:
+        if ending is None:
+            return
         gone = ActorDeadError(f"{self} was stopped while a turn ended; the turn was undone")
         ending.reply_to.set_exception((ActorDeadError, gone, None))
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any, Final, TypeVar, final
 
 import attrs
@@ -55,9 +55,7 @@ class Ending:
     """How a turn, or one stretch of it, ends, and where the acknowledgement goes."""
 
     end: TurnEnd
-    reply_to: TrioFuture[TurnGrant | None] = attrs.field(factory=TrioFuture)
-    is_concluded: bool = False
-    """Whether nothing is left to do, and nobody waits to be answered."""
+    reply_to: TrioFuture[TurnGrant | None]
 
 
 @final
@@ -68,13 +66,14 @@ class TurnGrant:
     turn: Turn
     conclude_now: ConcludeNow | None = None
     """Concludes an end for the actor, which sleeps; where the store never waits."""
-    ending: TrioFuture[Ending] = attrs.field(factory=TrioFuture)
+    ending: TrioFuture[Ending | None] = attrs.field(factory=TrioFuture)
+    """None for one that is concluded already: nothing is left to do, and nobody to be answered."""
 
     def give_back(self) -> None:
         """Undo what was done under it, at once, and tell the actor, if it still waits for it."""
         self.turn.roll_back()
         if not self.ending.is_done:
-            self.ending.offer(Ending(TurnEnd(), is_concluded=True))
+            self.ending.offer(None)
 
     async def end(self, end: TurnEnd) -> TurnGrant | None:
         """Hand over what was done, and wait until it is concluded.
@@ -88,11 +87,11 @@ class TurnGrant:
         """
         if self.conclude_now is not None:
             return self._end_now(self.conclude_now, end)
-        ending = Ending(end)
-        if not self.ending.offer(ending):
+        reply: TrioFuture[TurnGrant | None] = TrioFuture()
+        if not self.ending.offer(Ending(end, reply)):
             self.turn.roll_back()
             raise _stopped(self.turn)
-        return await ending.reply_to
+        return await reply
 
     def _end_now(self, conclude_now: ConcludeNow, end: TurnEnd) -> TurnGrant | None:
         """Do what the actor would do, in this step: it sleeps until the turn has ended."""
@@ -105,7 +104,7 @@ class TurnGrant:
             raise
         if end.goes_on:
             return self
-        self.ending.offer(Ending(end, is_concluded=True))
+        self.ending.offer(None)
         return None
 
 
@@ -158,10 +157,13 @@ class TokenDoor:
         run = current_run.get()
         request = TurnRequest(holder, run.origin, in_thread)
         holdings = self._holdings(held, request) if held else []
-        with waiting_under(holdings, self.tree) if holdings else nullcontext():
+        if holdings:
+            with waiting_under(holdings, self.tree):
+                grant = await self._wait_for_begin(request, run, held)
+        else:
             grant = await self._wait_for_begin(request, run, held)
-            run.entered()
-            return grant
+        run.entered()
+        return grant
 
     async def _wait_for_begin(
         self, request: TurnRequest, run: Run, held: Sequence[Turn]
