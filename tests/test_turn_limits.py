@@ -193,6 +193,40 @@ def _holder(method: str) -> str:
     return f"background task {name} of token tab" if "block" in method else name
 
 
+async def test_each_turn_is_looked_after_by_itself(
+    app: App, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    for start, token in enumerate("abc"):
+        app.directory.ref(token).tell(Event("root.held.hold", [100]))
+        await trio.sleep(0.5 + start)
+    app.directory.ref("d").tell(Event("root.held.hold", [0]))
+    await trio.sleep(30)
+    seen = [record.getMessage() for record in caplog.records if "held by" in record.message]
+    assert [(text.split()[5], "ending it" in text) for text in seen] == [
+        ("a", False), ("b", False), ("c", False), ("a", True), ("b", True), ("c", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("slow_turn", "turn_timeout"), [(10, 3), (3, 3), (100, 3)])
+async def test_a_turn_may_be_over_before_it_would_be_slow(
+    slow_turn: float, turn_timeout: float, autojump_clock: MockClock
+) -> None:
+    async with App(root=Root, slow_turn=slow_turn, turn_timeout=turn_timeout) as app:
+        for _ in range(3):
+            started = trio.current_time()
+            app.directory.ref("other").tell(Event("root.held.hold", [2]))
+            await fire(app, "held.hold", 100)
+            assert trio.current_time() - started == pytest.approx(3)
+            await trio.sleep(1)
+
+
+async def test_limits_may_be_switched_off(autojump_clock: MockClock) -> None:
+    inf = float("inf")
+    async with App(root=Root, slow_turn=inf, turn_timeout=inf) as app:
+        await fire(app, "held.hold", 10_000)
+        assert await value_of(app) == 99
+
+
 async def test_a_handler_that_blocks_the_whole_process_is_logged_when_it_is_over(
     app: App, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:

@@ -206,6 +206,8 @@ class TurnWatch:
         self.turn_timeout: Final = turn_timeout
         self._not_yet_slow: Final[dict[Holding, float]] = {}
         self._not_yet_over: Final[dict[Holding, float]] = {}
+        self._shortest: Final = min(slow_turn, turn_timeout)
+        self._wakes_at = math.inf
         self._bell: Bell | None = None
         # Of the clock itself: `trio.current_time` asks first which run this is, every time.
         self.now: Final = trio.lowlevel.current_clock().current_time
@@ -215,7 +217,7 @@ class TurnWatch:
         now = self.now()
         self._not_yet_slow[holding] = now
         self._not_yet_over[holding] = now
-        if self._bell is not None:
+        if self._bell is not None and now + self._shortest < self._wakes_at:
             self._bell.ring()
 
     def discard(self, holding: Holding) -> None:
@@ -231,17 +233,17 @@ class TurnWatch:
 
     async def run(self) -> None:
         """Watch, until cancelled."""
-        bell = Bell()
+        bell = self._bell = Bell()
+        self._wakes_at = self._next_due()
         while True:
-            due = self._next_due()
-            if due == math.inf:
-                self._bell = bell
+            with trio.move_on_at(self._wakes_at) as timer:
                 await bell.sleep()
-                self._bell = None
-                # Not to the bell again if the turn that rang has ended: then each turn would ring.
-                due = self.now() + min(self.slow_turn, self.turn_timeout)
-            await trio.sleep_until(due)
-            self._look(self.now())
+            now = self.now()
+            self._look(now)
+            self._wakes_at = self._next_due()
+            if self._wakes_at == math.inf and not timer.cancelled_caught:
+                # The turn that rang has ended already. So may the next one; not all shall ring.
+                self._wakes_at = now + self._shortest
 
     def _look(self, now: float) -> None:
         for holding in _take_due(self._not_yet_slow, self.slow_turn, now):
