@@ -290,3 +290,4 @@ class Player:
         else:
             task.stop()
             self.world.stopped.add(index)
+            self.world.note(index, "stop")
