@@ -60,15 +60,12 @@ class Program:
     max_tasks: int = 100
 
 
-def programs(
-    *, max_tasks: int | None = None, ties: bool = True, may_stop: bool = True
-) -> st.SearchStrategy[Program]:
+def programs(*, max_tasks: int | None = None, ties: bool = True) -> st.SearchStrategy[Program]:
     """Programs of up to ten moves.
 
     Args:
         max_tasks: how many tasks there may be; None to draw it.
         ties: whether tasks hold turns and take time to end, so that things come together.
-        may_stop: whether tasks are stopped by their handles.
     """
     few = st.integers(0, 2)
     overlaps = st.sampled_from(OVERLAPS)
@@ -82,8 +79,7 @@ def programs(
         st.sampled_from((False, False, True)),
         st.booleans(),
     )
-    hows = ["event", "cancel", "stop"] if may_stop else ["event", "cancel"]
-    cancels = st.builds(Cancel, few, overlaps, st.sampled_from(hows))
+    cancels = st.builds(Cancel, few, overlaps, st.sampled_from(["event", "cancel", "stop"]))
     moves = st.lists(st.one_of(triggers, triggers, triggers, cancels), min_size=1, max_size=10)
     sizes = st.integers(1, 4) if max_tasks is None else st.just(max_tasks)
     return st.builds(Program, moves.map(tuple), sizes)

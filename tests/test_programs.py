@@ -14,7 +14,6 @@ from programs import (
     LONG,
     NEVER,
     SECRET,
-    TASKS,
     TOKENS,
     Block,
     DrawnStore,
@@ -215,7 +214,6 @@ def _check_left(player: Player) -> dict[str, list[str]]:
 def test_law_leaving_the_app_at_any_moment_ends_everything_in_time_and_keeps_what_was_stored(
     program: Program, moment: int, shutdown_timeout: float, schedule: object
 ) -> None:
-    program = _without_nesting_in_tasks(program)
     player = Player(program, shutdown_timeout=shutdown_timeout)
     seconds = in_virtual_time(player.play_until, moment)
     _check_left(player)
@@ -232,7 +230,7 @@ def test_law_leaving_the_app_at_any_moment_ends_everything_in_time_and_keeps_wha
 def test_law_leaving_the_app_with_time_enough_finishes_whatever_has_begun(
     program: Program, moment: int, schedule: object
 ) -> None:
-    player = Player(_without_nesting_in_tasks(program), shutdown_timeout=NEVER)
+    player = Player(program, shutdown_timeout=NEVER)
     # (Between two moments: a block that is granted in the very step in which the app is left is
     # torn, since `TokenDoor.ask_for_turn` does not look whether it was cancelled meanwhile.)
     seconds = in_virtual_time(player.play_until, moment + 0.5)
@@ -253,24 +251,6 @@ def test_law_leaving_the_app_with_time_enough_finishes_whatever_has_begun(
 def _yields(script: Script) -> int:
     steps = sum(step.kind == "yield" for block in script.blocks for step in block.steps)
     return steps + len(script.blocks)
-
-
-def _without_nesting_in_tasks(program: Program) -> Program:
-    # A task that is stopped in a block waits for ever for the turn of another token in it
-    # (`TokenDoor.ask_for_turn`: `lets_begin`); to be lifted when that is mended.
-    def plain(block: Block) -> Block:
-        steps = (step for step in block.steps if step.kind not in ("enter", "child"))
-        return attrs.evolve(block, steps=tuple(steps))
-
-    return attrs.evolve(
-        program,
-        scripts=tuple(
-            attrs.evolve(script, blocks=tuple(map(plain, script.blocks)))
-            if script.kind in TASKS
-            else script
-            for script in program.scripts
-        ),
-    )
 
 
 # ---- what the laws are about does happen --------------------------------------------------------

@@ -206,7 +206,7 @@ LEFT = Program(
 
 @examples(5)
 @given(
-    programs(max_tasks=100, ties=False, may_stop=False),
+    programs(max_tasks=100, ties=False),
     st.integers(0, 8),
     st.sampled_from([0, NEVER]),
     st.random_module(),
@@ -216,10 +216,6 @@ LEFT = Program(
 def test_law_the_snapshot_has_the_tasks_that_were_asked_for_and_have_not_ended(
     program: Program, moment: int, shutdown_timeout: float, schedule: object
 ) -> None:
-    # Not drawn, for what they would find is known, and is to be lifted when it is mended: tasks
-    # that take time to end after a cancellation (`TaskActor.on_ended`: a stop that comes
-    # afterwards keeps their record), those stopped by their handle (likewise), and chained ones
-    # that are refused (`TokenActor._start_task` does not save).
     player = Player(program, shutdown_timeout=shutdown_timeout)
     in_virtual_time(player.play_until, moment + 0.5)  # between two moves, so there are no ties
     snapshot = in_virtual_time(player.store.load, TOKEN)
@@ -237,10 +233,11 @@ def test_law_the_snapshot_has_the_tasks_that_were_asked_for_and_have_not_ended(
 
 
 def _unfinished(world: World) -> list[int]:
+    ended = world.cancelled.keys() | world.stopped
     unfinished = [
         index
         for index in world.triggers(*OVERLAPS)
-        if not world.happened(index, "done") and index not in world.cancelled
+        if not world.happened(index, "done") and index not in ended
     ]
     replaces = world.triggers("replace")
     return [
