@@ -1,47 +1,68 @@
-"""Programs of events and background tasks for one token, as data, and a world that runs them.
+"""Programs of turns for a few tokens, as data, and a world that runs them.
 
 Every stretch of a turn (up to a ``yield``, or to the end) writes its name into the state beside
 what it does. So the committed history tells the one serial order that the outcome has to equal.
-At each ``yield`` a stretch asks for an effect, too, which says its name.
+At each ``yield`` a stretch asks for an effect and for a handler that follows, which say its name.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import trio
 from clients import Client
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from actorstate import (
     ActorDeadError,
     App,
+    DeadlockError,
+    ErrorContext,
     ImmutableStateError,
     MemoryStore,
     State,
+    TurnTimeoutError,
     background,
     console_log,
 )
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.handlers import as_invocation
+from actorstate.state.patch import apply
+from actorstate.state.turn import Commit
 from actorstate.stores.base import Snapshot
 
-TOKEN = "tab"  # noqa: S105 - a name, to the library
+TOKENS = ("tab", "second", "third")
 SECRET = 987_654_321
 MODULUS = 1_000_003
+LONG = 100_000  # seconds of virtual time: more than any program takes
+NEVER = 10 * LONG
+
+T = TypeVar("T")
 
 
 class Planned(Exception):  # noqa: N818 - not an error: a step of a program
     """Raised where a program says so."""
 
 
+class StoreDown(Exception):  # noqa: N818 - likewise
+    """Raised by a store where a program says so."""
+
+
 @attrs.frozen
 class Step:
-    """``apply``, ``sleep``, ``raise`` or ``yield``, with a number for those that take one."""
+    """What is done in a block, with a number for those that take one.
+
+    ``apply`` changes the state, ``sleep`` takes seconds, ``raise`` raises, ``yield`` yields. Two
+    are about what comes after them in the block: ``enter`` does the rest inside the turn of another
+    token, and ``child`` beside a child that, after a second, writes: under the turn if its number
+    is that of the token, else in the turn of another one.
+    """
 
     kind: str
     number: int = 0
@@ -57,13 +78,22 @@ class Block:
 
 @attrs.frozen
 class Script:
-    """Somebody who takes turns, one after the other, and may be cancelled."""
+    """Somebody who takes turns of a token, one after the other, and may be cancelled."""
 
     kind: str
-    """``event``, ``task`` (started by an event), ``chain`` (by a handler's return), ``outside``."""
+    """An event: ``event`` (an async generator), ``coroutine``, ``plain`` or ``generator``. A
+    background task: ``task`` (started by an event) or ``chain`` (by a handler's return). Or
+    ``outside``, somewhere in the program."""
     start: int
     blocks: tuple[Block, ...]
     cancel_after: int | None = None
+    token: int = 0
+
+    @property
+    def whole(self) -> Block:
+        """All of it as one block, for handlers that cannot yield."""
+        steps = (step for block in self.blocks for step in block.steps if step.kind != "yield")
+        return Block(0, tuple(steps))
 
 
 @attrs.frozen
@@ -77,73 +107,144 @@ class Visit:
 @attrs.frozen
 class Program:
     scripts: tuple[Script, ...]
-    visits: tuple[Visit, ...]
+    visits: tuple[Visit, ...] = ()
+    """Of the first token."""
     absence: Visit | None = None
-    """When the page that sends the events loses its connection, and for how long."""
+    """When the page that sends the events to it loses its connection, and for how long."""
+    store: tuple[int, ...] = (0,)
+    """How long commits take, in seconds, over and over; those below zero fail in the end."""
+    turn_timeout: int = NEVER
 
 
-def programs() -> st.SearchStrategy[Program]:
+EVENTS = ("event", "coroutine", "plain", "generator")
+TASKS = ("task", "chain")
+
+
+def programs(
+    kinds: tuple[str, ...] = (*EVENTS, *TASKS, "outside"),
+    *,
+    longest: int = 2,
+    stores: bool = False,
+    timeouts: bool = False,
+    may_cancel: bool = True,
+) -> st.SearchStrategy[Program]:
     """Programs of up to six scripts and three clients. Times are few and small: ties are many."""
     moments = st.integers(0, 4)
+    tokens = st.integers(0, len(TOKENS) - 1)
     steps = st.one_of(
         st.builds(Step, st.just("apply"), st.integers(1, 9)),
-        st.builds(Step, st.just("sleep"), st.integers(0, 2)),
+        st.builds(Step, st.just("sleep"), st.integers(0, longest)),
         st.builds(Step, st.sampled_from(["yield", "raise"])),
+        st.builds(Step, st.sampled_from(["enter", "child"]), tokens),
     )
     blocks = st.builds(Block, st.integers(0, 2), st.lists(steps, max_size=4).map(tuple))
     scripts = st.builds(
         Script,
-        st.sampled_from(["event", "task", "chain", "outside"]),
+        st.sampled_from(kinds),
         moments,
         st.lists(blocks, min_size=1, max_size=3).map(tuple),
-        st.none() | moments,
+        st.none() | moments if may_cancel else st.none(),
+        st.sampled_from((0, 0, 1, 2)),
     )
+    schedules = st.just((0,)) | st.lists(st.integers(-2, 2), min_size=1, max_size=5).map(tuple)
     return st.builds(
         Program,
         st.lists(scripts, min_size=1, max_size=6).map(tuple),
         st.lists(st.builds(Visit, moments, st.none() | moments), max_size=3).map(tuple),
         st.none() | st.builds(Visit, moments, moments),
+        schedules if stores else st.just((0,)),
+        st.just(5) if timeouts else st.just(NEVER),
     )
+
+
+def in_one_order(program: Program) -> Program:
+    """Give a program in which the turns of several tokens are always taken in the same order."""
+    return attrs.evolve(program, scripts=tuple(map(_in_one_order, program.scripts)))
+
+
+def _in_one_order(script: Script) -> Script:
+    return attrs.evolve(
+        script,
+        blocks=(
+            tuple(_ascending(block, script.token) for block in script.blocks)
+            if script.kind not in ("coroutine", "outside")
+            else (_ascending(script.whole, script.token),)
+        ),
+    )
+
+
+def _ascending(block: Block, token: int) -> Block:
+    steps: list[Step] = []
+    for step in block.steps:
+        if step.kind == "enter" and step.number > token:
+            token = step.number
+        elif step.kind == "enter" or (step.kind == "child" and step.number < token):
+            continue
+        steps.append(step)
+    return Block(block.delay, tuple(steps))
+
+
+class DrawnStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, but for a test
+    """Takes its time, and fails, as a program says."""
+
+    def __init__(self, schedule: tuple[int, ...]) -> None:
+        super().__init__()
+        self._schedule = schedule
+        self.commits = 0
+        self.failed: set[str] = set()
+        """The stretches that it did not take."""
+
+    async def commit(self, token: str, commit: Commit) -> None:
+        seconds = self._schedule[self.commits % len(self._schedule)]
+        self.commits += 1
+        if seconds:
+            await trio.sleep(abs(seconds))
+        if seconds < 0:
+            self.failed |= set(await self.history(token, commit)) - set(await self.history(token))
+            raise StoreDown
+        await super().commit(token, commit)
+
+    async def history(self, token: str, commit: Commit | None = None) -> list[str]:
+        """Give what is in the snapshot, or would be after a commit."""
+        snapshot = await self.load(token)
+        values: Any = copy.deepcopy(snapshot.values) if snapshot else {}
+        if commit is not None:
+            apply(values, commit.changes)
+        return values.get("play_root.playing", {}).get("history", [])
 
 
 class World:
     """What the scripts leave behind outside the state, to compare the state with."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, app: App) -> None:
         self.program = program
-        self.holder: str | None = None
-        self.applied: dict[str, list[int]] = defaultdict(list)
-        self.ended: set[str] = set()
+        self.app = app
+        self.last: dict[str, str] = {}
+        """Who got the turn of a token last."""
+        self.applied: defaultdict[str, list[int]] = defaultdict(list)
+        self.ended: dict[str, set[str]] = {token: set() for token in TOKENS}
+        """The stretches that came to their end."""
+        self.concluded: set[str] = set()
+        """Those whose code was told that they are committed."""
         self.asked: set[str] = set()
+        """Those that asked for what follows."""
+        self.followed: list[str] = []
+        """Those whose follow-up ran."""
+        self.torn: set[str] = set()
+        """The blocks that a cancellation struck."""
+        self.longest = 0.0
+        """How long the longest turn was held, up to its end (seconds)."""
+        self.faults: list[str] = []
+        """What must not be."""
 
-    async def run(self, state: Playing, name: str, block: Block) -> AsyncGenerator[str]:
-        """Do the steps of one block under its turn; yields the stretch where the block does."""
-        assert self.holder is None, f"{name} runs beside {self.holder}"
-        self.holder = name
-        stretch = f"{name}/0"
-        try:
-            for number, step in enumerate(block.steps, 1):
-                match step.kind:
-                    case "apply":
-                        state.value = (state.value * 3 + step.number) % MODULUS
-                        self.applied[stretch].append(step.number)
-                    case "sleep":
-                        await trio.sleep(step.number)
-                    case "raise":
-                        raise Planned(name)
-                    case _:  # yield
-                        self._end(state, stretch)
-                        self.asked.add(stretch)
-                        yield stretch
-                        stretch = f"{name}/{number}"
-            self._end(state, stretch)
-        finally:
-            self.holder = None
-
-    def _end(self, state: Playing, stretch: str) -> None:
-        state.history = [*state.history, stretch]
-        state._secret = SECRET
-        self.ended.add(stretch)
+    @asynccontextmanager
+    async def turn_of(self, token: str, name: str) -> AsyncGenerator[Piece]:
+        """Give the turn of a token as a piece of one stretch."""
+        async with self.app.modify_state(token) as state:
+            piece = Piece(self, state.get_substate(Playing), name)
+            yield piece
+            piece.end()
+        self.concluded.add(piece.stretch)
 
     def replay(self, history: list[str]) -> int:
         value = 0
@@ -153,8 +254,126 @@ class World:
         return value
 
 
+class Piece:
+    """A turn, as those see it who write under it."""
+
+    def __init__(self, world: World, state: Playing, name: str) -> None:
+        self.world = world
+        self.state = state
+        self.name = name
+        self.part = 0
+        self.granted = trio.current_time()
+        world.last[self.token] = name
+
+    @property
+    def token(self) -> str:
+        return self.state.get_token()
+
+    @property
+    def stretch(self) -> str:
+        return f"{self.name}/{self.part}"
+
+    def apply(self, number: int) -> None:
+        self.state.value = (self.state.value * 3 + number) % MODULUS
+        self._check()
+        self.world.applied[self.stretch].append(number)
+
+    def end(self) -> None:
+        """End a stretch."""
+        self.state.history = [*self.state.history, self.stretch]
+        self.state._secret = SECRET
+        self._check()
+        self.world.ended[self.token].add(self.stretch)
+        self.world.longest = max(self.world.longest, trio.current_time() - self.granted)
+
+    def go_on(self) -> str:
+        """End a stretch, and begin the next; give the one that has ended."""
+        self.end()
+        ended = self.stretch
+        self.world.asked.add(ended)
+        self.part += 1
+        return ended
+
+    def _check(self) -> None:
+        if self.world.last[self.token] != self.name:
+            self.world.faults.append(f"{self.name} writes in {self.world.last[self.token]}")
+
+    async def perform(self, block: Block) -> AsyncGenerator[str]:
+        """Do the steps of a block; yields the stretch that has ended where the block does."""
+        here = self
+        try:
+            async with AsyncExitStack() as stack:
+                for place, step in enumerate(block.steps):
+                    match step.kind:
+                        case "apply":
+                            here.apply(step.number)
+                        case "sleep":
+                            await trio.sleep(step.number)
+                        case "raise":
+                            raise Planned(self.name)
+                        case "enter":
+                            inner = here.world.turn_of(TOKENS[step.number], f"{self.name}>{place}")
+                            here = await stack.enter_async_context(inner)
+                        case "child":
+                            nursery = await stack.enter_async_context(trio.open_nursery())
+                            nursery.start_soon(here.be_child, TOKENS[step.number], place)
+                        case _:
+                            yield self.go_on()
+            self.end()
+        except trio.Cancelled:
+            self.world.torn.add(self.name)
+            raise
+
+    async def be_child(self, token: str, place: int) -> None:
+        await trio.sleep(1)
+        if token == self.token:
+            self.apply(place)
+            return
+        async with self.world.turn_of(token, f"{self.name}+{place}") as piece:
+            piece.apply(place)
+
+    def perform_plainly(self, block: Block) -> Generator[str]:
+        """Do the steps of a block that need no waiting."""
+        for step in block.steps:
+            match step.kind:
+                case "apply":
+                    self.apply(step.number)
+                case "raise":
+                    raise Planned(self.name)
+                case "yield":
+                    yield self.go_on()
+                case _:
+                    pass
+        self.end()
+
+
 class PlayRoot(State, root=True):
     pass
+
+
+async def play_blocks(self: Playing, index: int) -> AsyncIterator[Any]:
+    script = self.world.program.scripts[index]
+    is_task = script.kind in TASKS
+    for number, block in enumerate(script.blocks):
+        if is_task:
+            await trio.sleep(block.delay)
+        async with self if is_task else nullcontext():
+            piece = Piece(self.world, self, f"{index}.{number}")
+            running = piece.perform(block)
+            advance = anext(running, None)
+            # What ``yield from`` does in a plain generator: what goes wrong at the ``yield`` is
+            # raised where the block has it.
+            while (stretch := await advance) is not None:
+                try:
+                    yield [console_log(stretch), Playing.follow_up(stretch)]  # pyright: ignore
+                except BaseException as error:  # noqa: BLE001 - not swallowed: as above
+                    advance = running.athrow(error)
+                else:
+                    self.world.concluded.add(stretch)
+                    advance = anext(running, None)
+        if not is_task:
+            yield  # a stretch for each block, as the others have
+        self.world.concluded.add(piece.stretch)
 
 
 class Playing(PlayRoot):
@@ -163,119 +382,149 @@ class Playing(PlayRoot):
     history: list[str] = []
     _secret: int = 0
 
-    async def run_event(self, index: int) -> AsyncIterator[Any]:
-        for number, block in enumerate(self.world.program.scripts[index].blocks):
-            async with aclosing(self.world.run(self, f"{index}.{number}", block)) as running:
-                async for stretch in running:
-                    yield console_log(stretch)
-            yield  # a stretch for each block, as the others have
+    run_event = play_blocks
+    run_task = background(play_blocks)
 
-    def start_task(self, index: int) -> Any:
+    async def run_coroutine(self, index: int) -> None:
+        script = self.world.program.scripts[index]
+        async for _ in Piece(self.world, self, f"{index}.0").perform(script.whole):
+            pass
+
+    def run_plain(self, index: int) -> None:
+        script = self.world.program.scripts[index]
+        for _ in Piece(self.world, self, f"{index}.0").perform_plainly(script.whole):
+            pass
+
+    def run_generator(self, index: int) -> Iterator[Any]:
+        for number, block in enumerate(self.world.program.scripts[index].blocks):
+            piece = Piece(self.world, self, f"{index}.{number}")
+            for stretch in piece.perform_plainly(block):
+                yield [console_log(stretch), Playing.follow_up(stretch)]  # pyright: ignore
+                self.world.concluded.add(stretch)
+            yield
+            self.world.concluded.add(piece.stretch)
+
+    def run_chain(self, index: int) -> Any:
         return Playing.run_task(index)  # pyright: ignore
 
-    @background
-    async def run_task(self, index: int) -> AsyncIterator[Any]:
-        for number, block in enumerate(self.world.program.scripts[index].blocks):
-            await trio.sleep(block.delay)
-            async with self:
-                name = f"{index}.{number}"
-                async with aclosing(self.world.run(self, name, block)) as running:
-                    async for stretch in running:
-                        yield console_log(stretch)
+    def follow_up(self, stretch: str) -> None:
+        self.world.followed.append(stretch)
+        Piece(self.world, self, f"{stretch}!").end()
+
+
+EXPECTED = (Planned, StoreDown, DeadlockError, TurnTimeoutError, ImmutableStateError)
+"""What may go wrong. (Whoever is in the turn of a token and enters it is told that it is his.)"""
 
 
 @attrs.define
 class Outcome:
+    """One token at the end of a program."""
+
+    token: str
     value: int
     history: list[str]
-    world: World
-    clients: list[Client]
-    left: list[Client]
-    pages: list[Client]
     public: dict[str, Any]
     version: int
-    events: int
 
 
 class Player:
     """Runs a program in one app, and keeps what its clients saw."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, shutdown_timeout: float = NEVER) -> None:
         self.program = program
-        self.world = Playing.world = World(program)
-        self.page = Client("page")
-        self.clients = [self.page]
-        self.pages = [self.page]
+        self.pages = [Client("page") for _ in TOKENS]
+        """Those that send events, one for each token, as they are now."""
+        self.clients = {token: [page] for token, page in zip(TOKENS, self.pages, strict=True)}
+        """Those that are here."""
         self.left: list[Client] = []
-        self.events = 0
+        self.events = [0 for _ in TOKENS]
+        self.answered = 0
+        self.errors: list[tuple[BaseException, ErrorContext]] = []
         self.is_left = False
-        self.store = MemoryStore()
-        self.app = App(root=PlayRoot, store=self.store)
+        self.store = DrawnStore(program.store)
+        self.app = App(
+            root=PlayRoot,
+            store=self.store,
+            turn_timeout=program.turn_timeout,
+            # Not NEVER: the watch over turns that sleeps until one is slow does not hear of another
+            # one that is to be ended before that (`TurnWatch.run`).
+            slow_turn=program.turn_timeout,
+            shutdown_timeout=shutdown_timeout,
+            on_error=lambda error, context: self.errors.append((error, context)),
+        )
+        self.world = Playing.world = World(program, self.app)
+
+    @property
+    def kinds_of_errors(self) -> set[type[BaseException]]:
+        return {type(leaf) for error, _ in self.errors for leaf in leaves(error)}
+
+    @property
+    def all_clients(self) -> list[Client]:
+        return [*(client for here in self.clients.values() for client in here), *self.left]
 
     async def visit(self, number: int, visit: Visit) -> None:
         await trio.sleep(visit.start)
         client = Client(f"visitor {number}")
-        self.app.directory.ref(TOKEN).tell(Attach(client))
-        self.clients.append(client)
+        ref = self.app.directory.ref(TOKENS[0])
+        ref.tell(Attach(client))
+        self.clients[TOKENS[0]].append(client)
         if visit.stay is not None:
             await trio.sleep(visit.stay)
-            self.app.directory.ref(TOKEN).tell(Detach(client))
-            self.clients.remove(client)
+            self.app.directory.ref(TOKENS[0]).tell(Detach(client))
+            self.clients[TOKENS[0]].remove(client)
             self.left.append(client)
 
     async def lose_connection(self, absence: Visit) -> None:
         """Let the page that sends the events be away for a while; it comes back as itself."""
         await trio.sleep(absence.start)
-        self.app.directory.ref(TOKEN).tell(Detach(self.page))
-        self.left.append(self.page)
+        self.app.directory.ref(TOKENS[0]).tell(Detach(self.pages[0]))
+        self.left.append(self.pages[0])
         await trio.sleep(absence.stay or 0)
-        self.page = self.clients[0] = Client("page")
-        self.pages.append(self.page)
-        self.app.directory.ref(TOKEN).tell(Attach(self.page))
+        self.pages[0] = self.clients[TOKENS[0]][0] = Client("page")
+        self.app.directory.ref(TOKENS[0]).tell(Attach(self.pages[0]))
 
     async def follow(self, index: int, script: Script) -> None:
         await trio.sleep(script.start)
-        match script.kind:
-            case "event":
-                await self.fire(Playing.run_event, index)
-            case "task":
-                await self.fire(Playing.run_task, index)
-                await self.cancel(index, script)
-            case "chain":
-                await self.fire(Playing.start_task, index)
-                await self.cancel(index, script)
-            case _:
-                deadline = float("inf") if script.cancel_after is None else script.cancel_after
-                with trio.move_on_after(deadline), suppress(Planned):
+        if script.kind == "outside":
+            deadline = NEVER if script.cancel_after is None else script.cancel_after
+            try:
+                with trio.move_on_after(deadline):
                     await self.take_turns(index, script)
-
-    async def fire(self, handler: Any, index: int) -> None:
-        self.events += 1
-        event = Event(as_invocation(handler).name, [index], self.events, "page")
-        await self.app.directory.ref(TOKEN).ask(event, block=False)
-
-    async def cancel(self, index: int, script: Script) -> None:
-        if script.cancel_after is None:
+            except* EXPECTED as errors:
+                self.errors.extend((error, ErrorContext("task", "")) for error in leaves(errors))
             return
-        await trio.sleep(script.cancel_after)
-        for task in list(self.app.background_tasks):
-            if task.arguments == (index,):
-                task.cancel()
-                await task.wait()
+        await self.fire(getattr(Playing, f"run_{script.kind}"), index, script.token)
+        if script.kind in TASKS and script.cancel_after is not None:
+            await trio.sleep(script.cancel_after)
+            for task in list(self.app.background_tasks):
+                if task.arguments == (index,):
+                    task.cancel()
+                    await task.wait()
+
+    async def fire(self, handler: Any, index: int, token: int) -> None:
+        ref = self.app.directory.ref(TOKENS[token])
+        self.events[token] += 1
+        event = Event(as_invocation(handler).name, [index], self.events[token], "page")
+        await ref.ask(event, block=False)
+        self.answered += 1
 
     async def take_turns(self, index: int, script: Script) -> None:
         for number, block in enumerate(script.blocks):
             await trio.sleep(block.delay)
-            async with self.app.modify_state(TOKEN) as state:
-                steps = tuple(s for s in block.steps if s.kind != "yield")  # of handlers alone
-                whole = attrs.evolve(block, steps=steps)
-                playing = state.get_substate(Playing)
-                async for _ in self.world.run(playing, f"{index}.{number}", whole):
+            async with self.app.modify_state(TOKENS[script.token]) as state:
+                piece = Piece(self.world, state.get_substate(Playing), f"{index}.{number}")
+                async for _ in piece.perform(Script("", 0, (block,)).whole):
                     pass
+            self.world.concluded.add(piece.stretch)
 
-    async def play(self) -> Outcome:
+    def arrive(self) -> None:
+        for token, page in zip(TOKENS, self.pages, strict=True):
+            self.app.directory.ref(token).tell(Attach(page))
+
+    async def play(self) -> list[Outcome]:
+        """Run the program to its end; give what became of each token."""
         async with self.app as app:
-            app.directory.ref(TOKEN).tell(Attach(self.page))
+            self.arrive()
             async with trio.open_nursery() as nursery:
                 if self.program.absence is not None:
                     nursery.start_soon(self.lose_connection, self.program.absence)
@@ -283,46 +532,75 @@ class Player:
                     nursery.start_soon(self.visit, number, visit)
                 for index, script in enumerate(self.program.scripts):
                     nursery.start_soon(self.follow, index, script)
-            while app.background_tasks:
-                await next(iter(app.background_tasks)).wait()
-            async with app.modify_state(TOKEN) as state:
-                return self.outcome(state.get_substate(Playing))
+            await self.end_of_tasks()
+            outcomes = [await self.outcome(token) for token in TOKENS]
+            assert app.background_tasks == set()
+            assert not any(app.directory.door(token)._waiting for token in TOKENS)
+            return outcomes
 
-    async def play_until(self, moment: float) -> Snapshot | None:
-        """Leave the app at some moment, whatever is going on; give what the store has then.
+    async def end_of_tasks(self) -> None:
+        while True:
+            for token in TOKENS:
+                await self.outcome(token)  # what lies in its mailbox may start another one
+            if not self.app.background_tasks:
+                return
+            await next(iter(self.app.background_tasks)).wait()
+
+    async def play_until(self, moment: float) -> float:
+        """Leave the app at some moment, whatever is going on; give how long that took.
 
         The scripts run outside the app, so that they have to end by what it tells them.
         """
-        async with trio.open_nursery() as outside, self.app as app:
-            app.directory.ref(TOKEN).tell(Attach(self.page))
-            if self.program.absence is not None:
-                outside.start_soon(self.until_left, self.lose_connection, self.program.absence)
-            for number, visit in enumerate(self.program.visits):
-                outside.start_soon(self.until_left, self.visit, number, visit)
-            for index, script in enumerate(self.program.scripts):
-                outside.start_soon(self.until_left, self.follow, index, script)
-            await trio.sleep(moment)
-            self.is_left = True
-        return await self.store.load(TOKEN)
+        async with trio.open_nursery() as outside:
+            async with self.app:
+                self.arrive()
+                if self.program.absence is not None:
+                    outside.start_soon(self.until_left, self.lose_connection, self.program.absence)
+                for number, visit in enumerate(self.program.visits):
+                    outside.start_soon(self.until_left, self.visit, number, visit)
+                for index, script in enumerate(self.program.scripts):
+                    outside.start_soon(self.until_left, self.follow, index, script)
+                await trio.sleep(moment)
+                self.is_left = True
+                leaving = trio.current_time()
+            return trio.current_time() - leaving
 
     async def until_left(self, script: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
             await script(*args)
-        except (ActorDeadError, ImmutableStateError):
+        except* (ActorDeadError, ImmutableStateError):
             assert self.is_left  # and with the app the turn
-        except RuntimeError as error:
-            assert "not running" in str(error)  # noqa: PT017 - the app says so, to latecomers
+        except* RuntimeError as errors:
+            for error in leaves(errors):  # the app says so, to latecomers
+                assert "not running" in str(error), error
 
-    def outcome(self, playing: Playing) -> Outcome:
-        tree = playing._State__tree  # pyright: ignore[reportAttributeAccessIssue]
-        return Outcome(
-            playing.value,
-            list(playing.history),
-            self.world,
-            self.clients,
-            self.left,
-            self.pages,
-            tree.public(),
-            tree.version,
-            self.events,
-        )
+    async def outcome(self, token: str) -> Outcome:
+        async with self.app.modify_state(token) as state:
+            playing = state.get_substate(Playing)
+            tree = state._State__tree  # pyright: ignore[reportAttributeAccessIssue]
+            return Outcome(token, playing.value, list(playing.history), tree.public(), tree.version)
+
+
+def in_virtual_time(async_fn: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run something to its end; fail if it hangs."""
+
+    async def main() -> T:
+        with trio.fail_after(LONG):
+            return await async_fn(*args)
+
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Give the exceptions in a group, however deep; of another exception itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from leaves(one)
+    else:
+        yield error
+
+
+def stored_values(snapshot: Snapshot | None) -> tuple[int, list[str]]:
+    """Give the value and the history that the store has."""
+    stored: Any = snapshot.values.get("play_root.playing", {}) if snapshot else {}
+    return stored.get("value", 0), stored.get("history", [])

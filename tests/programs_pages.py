@@ -1,0 +1,214 @@
+"""Programs of pages that come and go, as data; a world that runs them, and a model of it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+from clients import Client
+from hypothesis import strategies as st
+from programs import NEVER
+
+from actorstate import App, MemoryStore, State, background
+from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.state.handlers import as_invocation
+
+TOKEN = "tab"  # noqa: S105 - a name, to the library
+
+
+@attrs.frozen
+class Move:
+    """What is done, some seconds after what was done before.
+
+    ``come``: a page connects, unless it is here; ``go``: it goes, if it is. ``hold``: a handler
+    holds the turn for some seconds. ``start``: background tasks are asked for that never end.
+    """
+
+    delay: int
+    kind: str
+    number: int = 0
+    """Which page, or how many seconds."""
+
+
+@attrs.frozen
+class Program:
+    moves: tuple[Move, ...]
+    grace: float
+    """Never a whole number of seconds, as all the rest is: so there are no ties to decide."""
+
+
+def programs() -> st.SearchStrategy[Program]:
+    """Programs of up to twelve moves with two pages, which go as often as they come."""
+    few = st.integers(0, 2)
+    pages = st.integers(0, 1)
+    moves = st.one_of(
+        st.builds(Move, few, st.just("come"), pages),
+        st.builds(Move, few, st.just("go"), pages),
+        st.builds(Move, few, st.sampled_from(["come", "go"]), st.just(0)),
+        st.builds(Move, few, st.just("hold"), st.integers(1, 3)),
+        st.builds(Move, few, st.just("start")),
+    )
+    return st.builds(
+        Program,
+        st.lists(moves, min_size=1, max_size=12).map(tuple),
+        st.sampled_from([0.5, 1.5, 2.5]),
+    )
+
+
+class PageRoot(State, root=True):
+    pass
+
+
+class Paging(PageRoot):
+    log: list[tuple[float, str]] = []
+
+    def note(self, what: str) -> None:
+        self.log.append((trio.current_time(), what))
+
+    def on_connect(self) -> None:
+        self.note("connect")
+
+    def on_disconnect(self) -> None:
+        self.note("disconnect")
+
+    def load(self, number: int) -> None:
+        self.note(f"load {number}")
+
+    async def hold(self, seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    def start(self) -> Any:
+        return [Paging.leave_with_page, Paging.stay]
+
+    @background(on_disconnect="cancel")
+    async def leave_with_page(self) -> None:
+        ENDS.append(NEVER)
+        place = len(ENDS) - 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            ENDS[place] = trio.current_time()
+
+    @background
+    async def stay(self) -> None:
+        await trio.sleep_forever()
+
+
+ENDS: list[float] = []
+"""When the tasks ended that go with the pages, in the order in which they began; of one program."""
+
+
+class Player:
+    """Runs a program in one app."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.log: list[tuple[float, str]] = []
+        self.ends: list[float] = []
+        self.staying = 0
+        self.welcomes = 0
+        self.here: dict[int, Client] = {}
+        self.clients: list[Client] = []
+        self.store = MemoryStore()
+        self.app = App(root=PageRoot, store=self.store, disconnect_grace=program.grace)
+
+    async def play(self) -> None:
+        ENDS.clear()
+        async with self.app as app:
+            for move in self.program.moves:
+                await trio.sleep(move.delay)
+                self.do(move)
+            await trio.sleep(100)
+            async with app.modify_state(TOKEN) as state:
+                self.log = list(state.get_substate(Paging).log)
+            self.staying = sum(task.name.endswith(".stay") for task in app.background_tasks)
+            self.ends = list(ENDS)
+
+    def do(self, move: Move) -> None:
+        ref, number = self.app.directory.ref(TOKEN), move.number
+        match move.kind:
+            case "come":
+                if number not in self.here:
+                    self.here[number] = Client(f"page {number}")
+                    self.clients.append(self.here[number])
+                    on_load = (as_invocation(Paging.load(number)),)  # pyright: ignore
+                    ref.tell(Attach(self.here[number], on_load))
+            case "go":
+                if number in self.here:
+                    ref.tell(Detach(self.here.pop(number)))
+            case "hold":
+                ref.tell(Event(as_invocation(Paging.hold).name, [number]))
+            case _:
+                ref.tell(Event(as_invocation(Paging.start).name))
+
+
+class Model:
+    """What should come of a program, told without actors, tasks and timers.
+
+    Messages are taken one at a time, each when the one before is done. A tab is disconnected when
+    nobody has come for the whole grace since the last page went; who came in time but had to wait
+    for his turn has come in time.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.log: list[tuple[float, str]] = []
+        self.ends: list[float] = []
+        self.starts = 0
+        self._grace = program.grace
+        self._here: set[int] = set()
+        self._known: set[int] = set()
+        self._is_connected = False
+        self._absence = 0
+        self._now = 0.0
+        self._messages: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        moment = 0.0
+        for move in program.moves:
+            moment += move.delay
+            self._post(moment, lambda move=move: self._take(move))
+        while self._messages:
+            posted, _, message = heapq.heappop(self._messages)
+            self._now = max(self._now, posted)
+            message()
+
+    def _post(self, moment: float, message: Callable[[], None]) -> None:
+        heapq.heappush(self._messages, (moment, next(self._numbers), message))
+
+    def _take(self, move: Move) -> None:
+        match move.kind:
+            case "come" if move.number not in self._here:
+                self._come(move.number)
+            case "go" if move.number in self._here:
+                self._here.remove(move.number)
+                if not self._here:
+                    self._absence += 1
+                    absence = self._absence
+                    self._post(self._now + self._grace, lambda: self._be_gone(absence))
+            case "hold":
+                self._now += move.number
+            case "start":
+                self.starts += 1
+                self.ends.append(NEVER)
+            case _:
+                pass
+
+    def _come(self, number: int) -> None:
+        self._here.add(number)
+        self._absence += 1
+        if not self._is_connected:
+            self._is_connected = True
+            self.log.append((self._now, "connect"))
+        if number not in self._known:
+            self._known.add(number)
+            self.log.append((self._now, f"load {number}"))
+
+    def _be_gone(self, absence: int) -> None:
+        if absence != self._absence:
+            return
+        self._is_connected = False
+        self.log.append((self._now, "disconnect"))
+        self.ends = [min(end, self._now) for end in self.ends]
