@@ -129,7 +129,7 @@ class App:
         self._pages: Final[dict[str, str]] = {}
         self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
         self._background_tasks: Final[set[BackgroundTask]] = set()
-        self._own_tasks: Final[OwnTasks] = OwnTasks(self._reporter)
+        self._own_tasks = OwnTasks(self._reporter)
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._running: _Running | None = None
         self._is_leaving = False
@@ -197,6 +197,7 @@ class App:
         outer = _current.set(self)
         scope = self._reporter.scope = Scope(nursery)
         _current.reset(outer)
+        self._own_tasks = OwnTasks(self._reporter)
         watch = TurnWatch(self._slow_turn, self._turn_timeout)
         store = self._store
         services = Services(
@@ -242,10 +243,11 @@ class App:
     async def _stop(self, directory: Directory) -> None:
         for task in self._background_tasks:
             task.suspend()  # here, not behind all that lies in the mailbox of its actor
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._own_tasks.stop)
-            nursery.start_soon(directory.stop)
-        await directory.stop()  # of what the last turn of one's own tasks has activated
+        while self._own_tasks or directory:  # the last turns of the ones may begin others
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._own_tasks.stop)
+                nursery.start_soon(directory.stop)
+        await self._reporter.wait_told()
 
     async def _leave(
         self,

@@ -568,7 +568,7 @@ async def test_a_block_can_be_used_once(app: App) -> None:
 
 
 async def test_leaving_the_app_undoes_open_turns_and_tells_their_holders() -> None:
-    entered, gate = trio.Event(), trio.Event()
+    entered, gate, held = trio.Event(), trio.Event(), list[Counting]()
 
     async def hold(app: App) -> None:
         with pytest.raises(ActorDeadError, match="ended before its block did"):  # noqa: PT012
@@ -578,7 +578,8 @@ async def test_leaving_the_app_undoes_open_turns_and_tells_their_holders() -> No
                 await gate.wait()
                 with pytest.raises(ImmutableStateError):
                     state.get_substate(Counting).counter = 6
-                assert state.get_substate(Counting).counter == 0
+                held.append(state.get_substate(Counting))
+        assert held[0].counter == 0
 
     async with trio.open_nursery() as nursery:
         async with App(root=Root, shutdown_timeout=0) as app:

@@ -14,7 +14,16 @@ from clients import Client
 from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorstate import ActorDeadError, App, MemoryStore, State, background, current_app, event
+from actorstate import (
+    ActorDeadError,
+    App,
+    ErrorContext,
+    MemoryStore,
+    State,
+    background,
+    current_app,
+    event,
+)
 from actorstate.actors.messages import Attach, Event
 from actorstate.state.turn import Commit
 
@@ -98,12 +107,27 @@ class Living(Root):
         await trio.sleep(1)
         return Living.never
 
+    async def start_own(self, token: str) -> None:
+        await trio.sleep(2)
+        current_app().start_soon(_add_for_ever, token)
+
+    async def fail_slowly(self) -> None:
+        await trio.sleep(1)
+        raise ValueError("at last")
+
     @event(thread=True)
     def hold_in_thread(self) -> None:
         self.value += 1
         trio.from_thread.run_sync(self.entered.set)
         assert self.gate.wait(10)
         self.value += 1
+
+
+async def _add_for_ever(token: str) -> None:
+    while True:
+        async with current_app().modify_state(token) as state:
+            await trio.sleep(1)
+            state.get_substate(Living).value += 1
 
 
 @pytest.fixture(autouse=True)
@@ -277,6 +301,26 @@ async def test_tasks_of_ones_own_end_between_their_turns_too(
         app.start_soon(trio.sleep_forever)
         await trio.sleep(2.5)
     assert (await stored(store), ended) == (3, ["own"])
+
+
+async def test_a_task_that_the_last_handler_starts_ends_between_its_turns_as_well(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("start_own", "other"), after=1) == pytest.approx(1)
+    assert await stored(store, "other") is None  # stopped before its first turn
+
+
+async def test_what_fails_last_is_told_to_the_end(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    told: list[str] = []
+
+    async def on_error(error: BaseException, context: ErrorContext) -> None:
+        await trio.sleep(3)
+        told.append(str(error))
+
+    assert await leave_with(store, ("fail_slowly",), on_error=on_error) == pytest.approx(3.5)
+    assert told == ["at last"]
 
 
 async def test_a_block_outside_the_app_comes_to_its_end_as_well(

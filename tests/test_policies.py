@@ -18,6 +18,7 @@ from actorstate import (
     State,
     TooManyTasksError,
     background,
+    computed,
     console_log,
     event,
 )
@@ -209,6 +210,21 @@ class FlakyStore(WrappedStore):
         if self.error is not None:
             raise self.error
         await super().commit(token, commit)
+
+
+class ShownRoot(State, root=True):
+    pass
+
+
+class Shown(ShownRoot):
+    gone: ClassVar[list[float]] = []
+
+    @computed
+    def where(self) -> str:
+        return self.router.path
+
+    def on_disconnect(self) -> None:
+        self.gone.append(trio.current_time())
 
 
 Told = list[tuple[BaseException, ErrorContext]]
@@ -607,6 +623,22 @@ async def test_on_error_is_told_of_handlers_and_of_tasks_of_ones_own(app: App, t
     assert told[0][1] == ErrorContext("handler", "FailingTwice.fail_as_handler", TOKEN, ())
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_on_error_that_exits_ends_nothing(is_async: bool) -> None:
+    def exit_at_once(error: BaseException, context: ErrorContext) -> None:
+        raise SystemExit(1)
+
+    async def exit_later(error: BaseException, context: ErrorContext) -> None:
+        raise SystemExit(1)
+
+    async with App(root=Root, on_error=exit_later if is_async else exit_at_once) as app:
+        client = join(app)
+        for _ in range(2):
+            await fire(app, FailingTwice.fail_as_handler)
+            await wait_all_tasks_blocked()
+        assert not client.closed
+
+
 async def test_on_error_may_be_async_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
 
@@ -796,6 +828,58 @@ async def test_a_store_that_fails_when_tasks_are_cancelled_harms_nobody(
     assert await records(store) == []
 
 
+async def test_a_task_that_is_cancelled_with_the_app_while_a_commit_is_on_its_way_is_resumed(
+    autojump_clock: MockClock,
+) -> None:
+    class Shielding(WrappedStore):
+        seconds: float = 0
+
+        async def commit(self, token: str, commit: Commit) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self.seconds)
+                await super().commit(token, commit)
+
+    shielding, Working.ran = Shielding(), []
+    with trio.move_on_after(1):
+        async with App(root=Root, store=shielding) as app:
+            await fire(app, Working.resume, "a", 100.0)
+            shielding.seconds = 3
+            app.directory.ref(TOKEN).tell(Event("root.connected.write"))
+            await trio.sleep_forever()
+    assert await records(shielding) == [("root.working.resume", ["a", 100.0])]
+
+
+async def test_a_task_that_cannot_replace_another_leaves_it_alone(
+    app: App, store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    await fire(app, Working.resume_newest, "a")
+    store.error = OSError("full")
+    await fire(app, Working.resume_newest, "b")
+    store.error = None
+    await end_of_tasks(app)
+    assert await log_of(app) == ["a"]
+    assert await records(store) == []
+
+
+async def test_a_page_that_cannot_be_shown_does_not_prolong_the_grace(
+    store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    Working.ran = []
+    async with App(root=ShownRoot, store=store) as app:
+        client = join(app)
+        await trio.sleep(1)
+        store.error = OSError("full")
+        leave(app, client)
+        for number in range(4):
+            await trio.sleep(2)
+            client = join(app, f"try {number}")
+            await wait_all_tasks_blocked()
+            leave(app, client)
+            assert [failure.code for failure in client.failures] == ["unavailable"]
+            assert client.closed
+        assert Shown.gone == [6]
+
+
 async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
     store: FlakyStore, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -806,8 +890,12 @@ async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
     snapshot = await store.load(TOKEN)
     assert snapshot is not None
     [task] = snapshot.tasks
-    for number, wrong in enumerate(("root.working.gone", "root.working.allow"), 1):
-        args = task.args if number == 1 else (1, 2, 3)
+    for wrong, args in (
+        ("root.working.gone", task.args),
+        ("root.working.resume", (1, 2, 3)),
+        ("root.working.allow", ("a",)),  # a background task, and not to be resumed any more
+        ("root.connected.write", ()),  # no background task any more
+    ):
         store.inner._tasks[TOKEN] = (type(task)(wrong, args, task.asked),)
         async with App(root=Root, store=store) as app:
             await fire(app, Connected.write)

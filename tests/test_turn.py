@@ -50,10 +50,8 @@ def make_tree() -> StateTree:
 
 STEPS = {
     "open": {
-        "checkpoint": "checkpointing", "commit": "committing", "revoke": "revoked",
-        "roll back": "rolled back",
+        "checkpoint": "checkpointing", "commit": "committing", "roll back": "rolled back",
     },
-    "revoked": {"roll back": "rolled back"},
     "checkpointing": {"keep": "open", "roll back": "rolled back"},
     "committing": {"stored": "committed", "roll back": "rolled back"},
     "committed": {},
@@ -73,6 +71,18 @@ def test_the_table_allows_the_life_of_a_turn_and_nothing_else(
     else:
         with pytest.raises(KeyError):
             turn._step(step)
+
+
+def test_a_turn_that_is_revoked_can_be_undone_and_nothing_else() -> None:
+    tree = make_tree()
+    turn = tree.open_turn("a thread")
+    turn.revoke()
+    assert not turn.is_writable
+    assert not turn.has_ended
+    turn.roll_back()
+    turn.revoke()  # too late, as another thread may come
+    assert turn.has_ended
+    assert tree.turn is None
 
 
 def test_one_turn_at_a_time() -> None:

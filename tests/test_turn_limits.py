@@ -6,6 +6,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -73,6 +74,16 @@ class Held(Root):
             else:
                 trio.from_thread.check_cancelled()
 
+    async def hold_shielded(self) -> None:
+        self.value = 99
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20)
+
+    async def swallow_the_cancellation(self) -> None:
+        self.value = 99
+        with suppress(trio.Cancelled):
+            await trio.sleep_forever()
+
     @background
     async def hold_a_block(self, seconds: float) -> None:
         try:
@@ -102,6 +113,20 @@ class Held(Root):
             self.value = 99
             await trio.sleep(seconds)
             yield
+
+    async def catch_at_a_yield(self) -> AsyncIterator[None]:
+        self.value = 1
+        with suppress(OSError):
+            yield
+        await trio.sleep(1)
+
+    @background
+    async def catch_at_a_yield_in_a_block(self) -> AsyncIterator[None]:
+        async with self:
+            self.value = 1
+            with suppress(OSError):
+                yield
+            await trio.sleep(1)
 
     @background
     async def raise_while_overdue(self) -> None:
@@ -202,7 +227,7 @@ async def test_each_turn_is_looked_after_by_itself(
     app.directory.ref("d").tell(Event("root.held.hold", [0]))
     await trio.sleep(30)
     seen = [record.getMessage() for record in caplog.records if "held by" in record.message]
-    assert [(text.split()[5], "ending it" in text) for text in seen] == [
+    assert [(text.split()[4], "ending it" in text) for text in seen] == [
         ("a", False), ("b", False), ("c", False), ("a", True), ("b", True), ("c", True),
     ]  # fmt: skip
 
@@ -260,6 +285,15 @@ async def test_a_handler_that_holds_its_turn_for_too_long_is_cancelled_and_undon
     assert "ending it" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["hold_shielded", "swallow_the_cancellation"])
+async def test_a_handler_that_does_not_let_itself_be_cancelled_is_undone_at_its_end(
+    app: App, told: list[Any], autojump_clock: MockClock, method: str
+) -> None:
+    await fire(app, f"held.{method}")
+    assert [type(error) for error, _ in told] == [TurnTimeoutError]
+    assert await value_of(app) == 0
+
+
 async def test_what_a_handler_yielded_before_its_time_was_over_stays(
     app: App, autojump_clock: MockClock
 ) -> None:
@@ -272,10 +306,11 @@ async def test_a_block_that_is_held_for_too_long_is_undone_and_raises_turn_timeo
     app: App, method: str, autojump_clock: MockClock
 ) -> None:
     started = trio.current_time()
-    await fire(app, f"held.{method}", 1000)
+    await fire(app, f"held.{method}", 50)
     await wait_all_tasks_blocked()
-    await fire(app, "held.add")  # moves on at once, even if the holder cannot be cancelled
-    assert trio.current_time() - started == pytest.approx(10)
+    await fire(app, "held.add")
+    is_shielded = method == "hold_a_shielded_block"  # it lets go when it comes to its end
+    assert trio.current_time() - started == pytest.approx(50 if is_shielded else 10)
     assert await value_of(app) == 1
     await end_of_tasks(app)
     async with app.modify_state(TOKEN) as state:
@@ -327,6 +362,61 @@ async def test_a_handler_in_a_thread_is_told_and_undone_when_it_comes_to_its_end
         await fire(app, "held.add")
         assert await value_of(app) == 1
         assert [type(error) for error, _ in told] == [TurnTimeoutError]
+
+
+async def test_a_turn_is_not_undone_under_a_thread_that_writes_in_its_block(
+    mock_clock: MockClock,
+) -> None:
+    entered, gate = trio.Event(), threading.Event()
+    refused: list[ImmutableStateError] = []
+
+    def write(held: Held) -> None:
+        held.value = 99
+        trio.from_thread.run_sync(entered.set)
+        assert gate.wait(10)
+        assert held.value == 99  # as it was left: nobody touches it meanwhile
+        try:
+            held.value = 100
+        except ImmutableStateError as error:
+            refused.append(error)
+
+    async def hold(app: App) -> None:
+        with pytest.raises(TurnTimeoutError):
+            async with app.modify_state(TOKEN) as state:
+                await trio.to_thread.run_sync(write, state.get_substate(Held))
+
+    async with App(root=Root, turn_timeout=10) as app:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold, app)
+            await entered.wait()
+            mock_clock.jump(11)
+            await wait_all_tasks_blocked()
+            gate.set()
+        assert len(refused) == 1
+        assert await value_of(app) == 0
+
+
+async def test_an_error_of_the_store_that_is_caught_at_a_yield_is_raised_at_the_end(
+    told: list[Any], autojump_clock: MockClock
+) -> None:
+    class Failing(WrappedStore):
+        error: OSError | None = None
+
+        async def commit(self, token: str, commit: Commit) -> None:
+            if self.error is not None:
+                raise self.error
+            await super().commit(token, commit)
+
+    store = Failing()
+    async with App(root=Root, store=store, on_error=lambda *it: told.append(it)) as app:
+        for method in ("catch_at_a_yield", "catch_at_a_yield_in_a_block"):
+            store.error = OSError("full")
+            app.directory.ref(TOKEN).tell(Event(f"root.held.{method}"))
+            await trio.sleep(0.5)
+            store.error = None
+            await trio.sleep(1)
+            assert await value_of(app) == 0
+    assert [str(error) for error, _ in told] == ["full", "full"]
 
 
 async def test_a_computed_var_that_never_comes_is_ended_with_the_turn_that_waits_for_it(
@@ -534,6 +624,59 @@ def test_law_turns_of_many_tokens_are_all_done_or_refused_and_never_hang(
     assert all(low <= count <= high for low, count, high in zip(least, counts, most, strict=True))
     if all(tokens == sorted(tokens) for tokens in wanted):
         assert refused == []  # taken in one order everywhere, there is no circle
+
+
+class Computing(Root):
+    other: str = ""
+
+    @computed
+    async def there(self) -> int:
+        other = self.other
+        if not other:
+            return 0
+        async with current_app().modify_state(other) as state:
+            return state.get_substate(Crossing).value
+
+    def look(self, other: str) -> None:
+        self.other = other
+
+    @background
+    async def look_later(self, other: str) -> None:
+        async with self:
+            self.other = other
+
+
+@pytest.mark.parametrize("method", ["look", "look_later"])
+async def test_what_is_computed_at_the_end_of_a_turn_cannot_wait_for_that_turn(
+    app: App, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock, method: str
+) -> None:
+    client, started = join(app), trio.current_time()
+    await fire(app, f"computing.{method}", "other")
+    await end_of_tasks(app)
+    assert client.state["root.computing"]["there"] == 0  # of another token it may be computed
+    await fire(app, f"computing.{method}", TOKEN)
+    await end_of_tasks(app)
+    assert trio.current_time() == started
+    assert "the turn is yours already" in caplog.text
+
+
+async def test_a_chain_of_those_who_wait_may_be_long(app: App, autojump_clock: MockClock) -> None:
+    length = 1_100  # longer than Python's stack is deep
+
+    async def wait_for_the_next(number: int, entered: trio.Event) -> None:
+        async with app.modify_state(str(number)):
+            entered.set()
+            await trio.sleep(1 - number / length)  # the last ones first
+            await add_to(app, [str(number + 1)])
+
+    async with app.modify_state(str(length)):
+        for number in range(length):
+            entered = trio.Event()
+            app.start_soon(wait_for_the_next, number, entered)
+            await entered.wait()
+        await trio.sleep(2)
+    await wait_all_tasks_blocked()
+    assert await values(app, [str(length)]) == [1]  # pyright: ignore[reportArgumentType]
 
 
 # ---- many who wait ------------------------------------------------------------------------------

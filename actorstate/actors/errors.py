@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, final
 
 import attrs
+import trio
 
-from actorstate.actors.runtime import Scope
+from actorstate.actors.runtime import PASSING, Scope
 from actorstate.state.tree import token_label
 
 logger: Final = logging.getLogger("actorstate")
@@ -48,6 +49,8 @@ class Reporter:
 
     def __init__(self, on_error: OnError | None) -> None:
         self._on_error: Final = on_error
+        self._telling = 0
+        self._told: Final = trio.lowlevel.ParkingLot()
 
     def report(self, error: BaseException, context: ErrorContext) -> None:
         """Tell of one error. Neither waits nor raises."""
@@ -55,15 +58,27 @@ class Reporter:
             return
         try:
             result = self._on_error(error, context)
-        except Exception:
+        except PASSING:
+            raise
+        except BaseException:
             logger.exception("on_error failed when it was told of %r", error)
         else:
             if isinstance(result, Awaitable):
-                self.scope.start_soon(_finish, result, error, name="on_error")
+                self._telling += 1
+                self.scope.start_soon(self._finish, result, error, name="on_error")
 
+    async def _finish(self, running: Awaitable[object], error: BaseException) -> None:
+        try:
+            await running
+        except* PASSING:
+            raise
+        except* BaseException:
+            logger.exception("on_error failed when it was told of %r", error)
+        finally:
+            self._telling -= 1
+            self._told.unpark_all()
 
-async def _finish(running: Awaitable[object], error: BaseException) -> None:
-    try:
-        await running
-    except* Exception:
-        logger.exception("on_error failed when it was told of %r", error)
+    async def wait_told(self) -> None:
+        """Wait until nobody is being told any more."""
+        while self._telling:
+            await self._told.park()

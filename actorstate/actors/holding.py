@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, final
@@ -30,10 +30,6 @@ from actorstate.state.turn import Turn
 logger: Final = logging.getLogger("actorstate.actors")
 
 
-def nothing_more() -> None:
-    """Do nothing: what there is to let go of ends with the cancellation."""
-
-
 @final
 class Holding:
     """Somebody's hold on an open turn, as a block; entered and left by the task that holds it.
@@ -41,22 +37,18 @@ class Holding:
     Args:
         turn: the open turn.
         watch: looks after it meanwhile.
-        let_go: called when it was held too long, once its code is cancelled: what else there is
-            to do for those who wait, at once and without waiting.
     """
 
-    __slots__ = ("_let_go", "_outer", "_task", "is_overdue", "scope", "turn", "waits_for", "watch")
+    __slots__ = ("_outer", "_task", "is_overdue", "scope", "turn", "waits_for", "watch")
 
-    def __init__(
-        self, turn: Turn, watch: TurnWatch, let_go: Callable[[], None] = nothing_more
-    ) -> None:
+    def __init__(self, turn: Turn, watch: TurnWatch) -> None:
         self.turn: Final = turn
         self.scope: Final = trio.CancelScope()
         self.waits_for: Final[list[StateTree]] = []
         """The trees whose turns are waited for under this one."""
-        self.is_overdue = False
+        self.is_overdue: bool = False
+        """Whether it was held too long."""
         self.watch: Final = watch
-        self._let_go: Final = let_go
         self._task: trio.lowlevel.Task | None = None
         self._outer: tuple[trio.Nursery, ...] = ()
 
@@ -76,14 +68,15 @@ class Holding:
         """Let go.
 
         Raises:
-            TurnTimeoutError: in the place of the cancellation, if it was held too long.
+            TurnTimeoutError: it was held too long; and nothing else went wrong.
         """
         self.stop()
         self.scope.__exit__(exc_type, exc, traceback)
         if self.scope.cancelled_caught:
             raise self.timeout() from None
-        if self.is_overdue and isinstance(exc, ImmutableStateError):
-            raise self.timeout() from exc  # the writing of a thread, which is not cancelled
+        # Code that cannot be cancelled comes to its end all the same, or, in a thread, to a write.
+        if self.is_overdue and (exc is None or isinstance(exc, ImmutableStateError)):
+            raise self.timeout() from exc
 
     def start(self) -> None:
         """Let the watch begin. For a holder that is no task, and has no block to be left."""
@@ -108,10 +101,14 @@ class Holding:
         )
 
     def expire(self) -> None:
-        """Make its holder let go."""
+        """Make its holder let go: from now on it can write nothing, and is cancelled.
+
+        It undoes the turn itself when it comes to that. Here would be too early: a thread that
+        the holder runs may be in the middle of a write.
+        """
         self.is_overdue = True
+        self.turn.revoke()
         self.scope.cancel()
-        self._let_go()
 
     def ends_after(self, task: trio.lowlevel.Task) -> bool:
         """Tell whether the hold cannot end before a task: it is the holder's, or its child's.
@@ -155,9 +152,8 @@ def refuse_circle(holdings: list[Holding], tree: StateTree) -> None:
     Raises:
         DeadlockError: it does, perhaps by way of others.
     """
-    mine = {holding.turn.tree for holding in holdings}
-    circle = _way(tree, mine, set())
-    if circle is not None:
+    circle = _way(tree, {holding.turn.tree for holding in holdings})
+    if circle:
         links = ", which waits for ".join(_name(turn) for turn in circle)
         message = (
             f"waiting for the turn of token {token_label(tree.token)} would never end: it is "
@@ -167,19 +163,30 @@ def refuse_circle(holdings: list[Holding], tree: StateTree) -> None:
         raise DeadlockError(message)
 
 
-def _way(tree: StateTree, goal: set[StateTree], seen: set[StateTree]) -> list[Turn] | None:
+def _way(tree: StateTree, goal: set[StateTree]) -> list[Turn]:
     """Find turns from that of a tree to one in the goal, each waiting for the next."""
-    if tree.turn is None or tree in seen:
-        return None
-    if tree in goal:
-        return [tree.turn]
-    seen.add(tree)
-    holding = tree.turn.holding
-    for following in holding.waits_for if isinstance(holding, Holding) else ():
-        rest = _way(following, goal, seen)
-        if rest is not None:
-            return [tree.turn, *rest]
-    return None
+    came_from: dict[StateTree, StateTree | None] = {tree: None}
+    to_look_at = [tree]
+    while to_look_at:
+        here = to_look_at.pop()
+        if here in goal:
+            return _way_back(here, came_from)
+        holding = here.turn.holding if here.turn is not None else None
+        for following in holding.waits_for if isinstance(holding, Holding) else ():
+            if following not in came_from:
+                came_from[following] = here
+                to_look_at.append(following)
+    return []
+
+
+def _way_back(end: StateTree, came_from: dict[StateTree, StateTree | None]) -> list[Turn]:
+    turns: list[Turn] = []
+    here: StateTree | None = end
+    while here is not None:
+        assert here.turn is not None, "somebody waits under it"
+        turns.append(here.turn)
+        here = came_from[here]
+    return turns[::-1]
 
 
 def _name(turn: Turn) -> str:
@@ -250,7 +257,10 @@ class TurnWatch:
             logger.warning("%s for %s s already", _held(holding.turn), self.slow_turn)
         for holding in _take_due(self._not_yet_over, self.turn_timeout, now):
             logger.error("%s for %s s; ending it", _held(holding.turn), self.turn_timeout)
-            holding.expire()
+            try:
+                holding.expire()
+            except Exception:  # the watch is over the turns of all tokens
+                logger.exception("%s could not be ended", _held(holding.turn))
 
     def _next_due(self) -> float:
         slow = next(iter(self._not_yet_slow.values()), math.inf) + self.slow_turn

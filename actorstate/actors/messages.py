@@ -81,8 +81,6 @@ class TurnRequest(Record, frozen=True):
     """Who asks, for logs."""
     origin: Origin = NOBODY
     """For whom."""
-    in_thread: bool = False
-    """Whether the holder is a thread, which alone can undo what it writes."""
 
 
 @final

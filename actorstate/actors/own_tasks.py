@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import trio
 
 from actorstate.actors.errors import ErrorContext, Reporter
-from actorstate.actors.runtime import Scope, unwrap
+from actorstate.actors.runtime import PASSING, Scope, unwrap
 from actorstate.actors.task_scope import Run, TaskScope, current_run
 
 logger: Final = logging.getLogger("actorstate")
@@ -27,6 +27,10 @@ class OwnTasks:
         self._reporter: Final = reporter
         self._running: Final[set[TaskScope]] = set()
         self._ended = trio.lowlevel.ParkingLot()
+        self._is_stopping = False
+
+    def __len__(self) -> int:
+        return len(self._running)
 
     def start(
         self, scope: Scope, async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
@@ -35,6 +39,8 @@ class OwnTasks:
         task_scope = TaskScope()
         scope.start_soon(self._run, task_scope, async_fn, args, name=repr(async_fn))
         self._running.add(task_scope)
+        if self._is_stopping:  # it would begin others, and those would
+            task_scope.stop()
 
     async def _run(
         self,
@@ -46,7 +52,9 @@ class OwnTasks:
         try:
             with task_scope.cancel_scope:
                 await async_fn(*args)
-        except* Exception as errors:
+        except* PASSING:
+            raise
+        except* BaseException as errors:
             error = unwrap(errors)
             logger.exception("a task of the app failed: %r", async_fn, exc_info=error)
             self._reporter.report(error, ErrorContext("task", repr(async_fn)))
@@ -56,6 +64,7 @@ class OwnTasks:
 
     async def stop(self) -> None:
         """Stop all of them between their turns, and wait until they have ended."""
+        self._is_stopping = True
         while self._running:
             for one in self._running:
                 one.stop()

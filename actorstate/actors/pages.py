@@ -81,10 +81,12 @@ class Pages:
             connection.send(page_load.missed.popleft())
         return is_new
 
-    def detach(self, connection: Connection) -> None:
-        """Forget a connection. Without effect if it is not here."""
-        if connection in self._connections:
+    def detach(self, connection: Connection) -> bool:
+        """Forget a connection; tell whether it was here."""
+        was_here = connection in self._connections
+        if was_here:
             self._connections.remove(connection)
+        return was_here
 
     def close(self) -> None:
         """Close all connections."""

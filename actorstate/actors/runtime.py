@@ -569,6 +569,8 @@ class TrioActor(pykka.Actor):
         """The loop: one message at a time, until one stops the actor."""
         await self._start()
         while not self.actor_stopped.is_set():
+            # Messages that lie there are taken without waiting; a cancelled actor takes no more.
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._envelope = await self.mailbox.get()
             if self._envelope is not None:
                 await self._take(self._envelope)

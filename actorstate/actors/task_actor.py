@@ -105,6 +105,7 @@ class TaskActor(TrioActor):
         self._origin: Final = origin
         self._tell_ended: Final = on_ended
         self._error: BaseException | None = None
+        self._has_ended = False
 
     def __str__(self) -> str:
         return f"background task {self._handler} of token {token_label(self._task.token)}"
@@ -115,6 +116,7 @@ class TaskActor(TrioActor):
         try:
             with self._lifetime.cancel_scope:
                 await self._run()
+            self._has_ended = True
         finally:
             self._door.give_back()
         self.actor_stopped.set()
@@ -151,9 +153,11 @@ class TaskActor(TrioActor):
 
     def on_ended(self, left: Sequence[Any]) -> None:  # noqa: ARG002 - a task is sent nothing
         """Tell that the task is no longer running."""
-        cancelled = self._lifetime.cancel_scope.cancelled_caught
-        suspended = self._task._is_suspended  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
-        self._tell_ended(TaskEnd(self._error, cancelled and suspended))
+        if self._lifetime.cancel_scope.cancelled_caught:
+            suspended = self._task._is_suspended  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
+        else:  # unless it came to its end, or failed, it was cancelled with its parents
+            suspended = not self._has_ended and self._error is None
+        self._tell_ended(TaskEnd(self._error, suspended))
         self._task._ended.set()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its own handle
 
     @property

@@ -19,7 +19,8 @@ class TaskScope:
 
     def __init__(self) -> None:
         self.cancel_scope: Final = trio.CancelScope()
-        self.is_stopping = False
+        self.is_stopping: bool = False
+        """Whether it is to be cancelled as soon as no turn is open."""
         self._open_turns = 0
         self._cancelled: Final = trio.Event()
 

@@ -125,8 +125,6 @@ class Tasks:
         if overlap == "skip" or (job.options.on_disconnect == "cancel" and not is_anyone_here):
             self.forget(job)
             return False
-        if overlap == "replace":
-            self._cancel(same)
         others = [other for other in self._admitted if overlap != "replace" or other not in same]
         if len(others) >= self._max_tasks:
             self.forget(job)
@@ -159,6 +157,12 @@ class Tasks:
             self._waiting.remove(following)
             self._running.append(following)
         return following
+
+    def replace_others(self, job: Job) -> None:
+        """Cancel those in whose place a task runs that was admitted to wait for their end."""
+        if job.options.overlap == "replace" and job in self._waiting:
+            same = [other for other in self._admitted if other.handler is job.handler]
+            self._cancel([other for other in same if other is not job])
 
     def drop(self, job: Job) -> None:
         """Take note that a task that was admitted does not begin after all."""

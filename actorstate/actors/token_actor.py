@@ -19,7 +19,7 @@ import trio
 
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.generators import finish, finish_plain
-from actorstate.actors.holding import Holding, TurnWatch, nothing_more
+from actorstate.actors.holding import Holding, TurnWatch
 from actorstate.actors.limits import Limits
 from actorstate.actors.messages import (
     NOBODY,
@@ -211,8 +211,7 @@ class TokenActor(TrioActor):
                 result = handler.function(state, *arguments)
             follow_ups: tuple[FollowUp, ...] = ()
             if result is not None or self._tree.computed.awaited():
-                let_go = turn.revoke if handler.in_thread else nothing_more
-                with Holding(turn, self._services.watch, let_go):
+                with Holding(turn, self._services.watch):
                     follow_ups = await self._bring_to_end(result, turn, origin)
             else:
                 self._services.watch.note(turn, started)
@@ -250,6 +249,8 @@ class TokenActor(TrioActor):
             result = await finish_plain(result, at_yield)
         elif inspect.isasyncgen(result):
             result = await finish(result, at_yield)
+        if turn.failure is not None:  # at a `yield`, where it was caught
+            raise turn.failure
         follow_ups = as_follow_ups(result)
         await settle(self._tree)
         return follow_ups
@@ -259,8 +260,13 @@ class TokenActor(TrioActor):
         await settle(self._tree)
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
-        with trio.CancelScope(shield=True):
-            await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
+        try:
+            with trio.CancelScope(shield=True):
+                await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
+        except BaseException as error:
+            turn.roll_back()
+            turn.failure = error
+            raise
         await trio.lowlevel.checkpoint()  # else code that does nothing but yield never ends
 
     def _look_at(self, origin: Origin) -> None:
@@ -294,6 +300,9 @@ class TokenActor(TrioActor):
             return self._report(handler, arguments, origin, error)
         if is_due:
             self._launch(job)
+        else:
+            self._tasks.replace_others(job)
+            await self._save_tasks_or_later()
         return self._pages.acknowledge(origin)
 
     def _launch(self, job: Job) -> None:
@@ -342,10 +351,13 @@ class TokenActor(TrioActor):
         """Start a background task again that ran when the token's last actor ended."""
         try:
             handler = self._services.schema.handler(record.name)
+            if handler.options is None or not handler.options.resume:
+                message = f"{handler} is no background task with resume=True any more"
+                raise TypeError(message)  # noqa: TRY301 - one of many reasons
             job = Job(handler, handler.structure(list(record.args)), NOBODY, record=record)
             if self._tasks.admit(job):
                 self._launch(job)
-        except (UnknownHandlerError, BadArgumentsError, TooManyTasksError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the tab lives on without it
             label = token_label(self._token)
             logger.warning("token %s: %s is not resumed: %s", label, record.name, error)
 
@@ -377,11 +389,8 @@ class TokenActor(TrioActor):
         try:
             while grant is not None:
                 grant = await self._await_end(grant)
-        finally:  # if this actor is being stopped; without effect on a turn that has ended
-            if request.in_thread:  # which may be in the middle of a write, and undoes that itself
-                turn.revoke()
-            else:
-                turn.roll_back()
+        finally:
+            turn.revoke()  # if this actor is being stopped; to undo it is the holder's
 
     async def _await_end(self, grant: TurnGrant) -> TurnGrant | None:
         """Wait for the end of one stretch, conclude it, acknowledge it. Give the next one."""
@@ -539,6 +548,7 @@ class TokenActor(TrioActor):
     async def _look_from(self, router: Router) -> None:
         """Let what is computed from the router follow it: a turn in which nobody writes."""
         turn = self._tree.open_turn("a page that connects")
+        hold(turn)  # not to write: what is computed shall not wait for this turn
         try:
             self._tree.router = router
             if self._tree.computed.awaited(welcome=True):
@@ -546,11 +556,12 @@ class TokenActor(TrioActor):
                     await settle(self._tree, welcome=True)
             await self._conclude(turn, turn.commit(), (), NOBODY)
         finally:
+            release(turn)
             turn.roll_back()  # without effect once it has ended
 
     def _detach(self, message: Detach) -> None:
-        self._pages.detach(message.connection)
-        if self._is_connected and not self._pages.is_anyone_here:
+        was_here = self._pages.detach(message.connection)
+        if was_here and not self._pages.is_anyone_here:
             self._begin_absence()
 
     def _begin_absence(self) -> None:

@@ -20,9 +20,10 @@ the same: who is cancelled there only stops waiting. While waiting for the reply
 the wait is shielded (the actor always answers, and the store bounds how late): else the block
 would not know which of its changes it may still undo.
 
-A turn that is held too long is taken away in the same way as a cancelled one gives it back; the
-holder learns of it by a `TurnTimeoutError`. From a thread it cannot be taken, since that may be in
-the middle of a write: it is revoked, and the thread undoes it when it comes to it.
+A turn that is held too long is revoked, and its holder cancelled. From then on nothing is written
+under it; the holder undoes it when it comes to that, as after any cancellation, and learns of it
+by a `TurnTimeoutError`. So does one whose actor is cancelled. Nobody else undoes it meanwhile: a
+thread that the holder runs, or that is the holder, may be in the middle of a write.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ class TurnGrant:
 
     def _end_now(self, conclude_now: ConcludeNow, end: TurnEnd) -> TurnGrant | None:
         """Do what the actor would do, in this step: it sleeps until the turn has ended."""
-        if self.turn.has_ended:
+        if not self.turn.is_open:
+            self.turn.roll_back()
             raise _stopped(self.turn)
         try:
             conclude_now(self.turn, end.commit, end.follow_ups, end.origin)
@@ -138,15 +140,12 @@ class TokenDoor:
         self._max_waiters: Final = max_waiters
         self._waiting = 0
 
-    async def ask_for_turn(
-        self, holder: str, held: Sequence[Turn], *, in_thread: bool = False
-    ) -> TurnGrant:
+    async def ask_for_turn(self, holder: str, held: Sequence[Turn]) -> TurnGrant:
         """Ask for the turn, and wait for it in the mailbox's order.
 
         Args:
             holder: who asks, for logs.
             held: the turns that the asking code holds.
-            in_thread: whether that code runs in a thread.
 
         Raises:
             ImmutableStateError: this turn is among them.
@@ -155,8 +154,8 @@ class TokenDoor:
             ActorDeadError: the actor stopped before it came to the request.
         """
         run = current_run.get()
-        request = TurnRequest(holder, run.origin, in_thread)
-        holdings = self._holdings(held, request) if held else []
+        request = TurnRequest(holder, run.origin)
+        holdings = self._holdings(held) if held else []
         if holdings:
             with waiting_under(holdings, self.tree):
                 grant = await self._wait_for_begin(request, run, held)
@@ -205,7 +204,7 @@ class TokenDoor:
         finally:
             self._waiting -= 1
 
-    def _holdings(self, held: Sequence[Turn], request: TurnRequest) -> list[Holding]:
+    def _holdings(self, held: Sequence[Turn]) -> list[Holding]:
         """Give how the turns are held that cannot end before this request is answered.
 
         Raises:
@@ -217,8 +216,7 @@ class TokenDoor:
             holding = turn.holding
             if turn.has_ended or not isinstance(holding, Holding):
                 continue
-            # Whoever runs a thread waits for its end.
-            if not (request.in_thread or holding.ends_after(here)):
+            if not holding.ends_after(here):
                 continue
             if turn.tree is self.tree and turn.state is not TurnState.COMMITTING:
                 message = (
@@ -291,15 +289,10 @@ class TurnBlock:
         holder = trio.lowlevel.current_task().name
         self._grant = await self._door.ask_for_turn(holder, held_turns())
         turn = self._grant.turn
-        self._holding = Holding(turn, self._door.watch, self._let_go).__enter__()
+        self._holding = Holding(turn, self._door.watch).__enter__()
         turn.block = self
         hold(turn)
         return turn
-
-    def _let_go(self) -> None:
-        # A commit that is on its way is the store's, and not to be undone here.
-        if self.grant.turn.state is TurnState.OPEN:
-            self.grant.give_back()
 
     async def checkpoint(self, follow_ups: tuple[FollowUp, ...]) -> None:
         """Commit what is done so far, let follow what shall, and keep the turn.
@@ -314,11 +307,13 @@ class TurnBlock:
         await settle(turn.tree)
         self._refuse_ended()
         end = TurnEnd(turn.checkpoint(), follow_ups, current_run.get().origin, goes_on=True)
-        with trio.CancelScope(shield=True):
-            self._grant = await self.grant.end(end)
-        if self.holding.is_overdue:
-            self.grant.give_back()
-            self._refuse_ended()
+        try:
+            with trio.CancelScope(shield=True):
+                self._grant = await self.grant.end(end)
+        except BaseException as error:
+            turn.failure = error
+            raise
+        self._refuse_ended()
         await trio.lowlevel.checkpoint()  # else code that does nothing but yield never ends
 
     async def leave(self, error: BaseException | None) -> None:
@@ -329,9 +324,11 @@ class TurnBlock:
             ActorDeadError: the actor has stopped; likewise.
             Exception: what the store raised; likewise.
         """
-        release(self.grant.turn)
         try:
-            commit = await self._let_go_of(error)
+            try:
+                commit = await self._let_go_of(error)
+            finally:
+                release(self.grant.turn)  # not before: what is computed in there may wait, too
             if error is None:
                 await self.grant.end(TurnEnd(commit))
         finally:
@@ -361,9 +358,14 @@ class TurnBlock:
         return turn.commit()
 
     def _refuse_ended(self) -> None:
-        if self.grant.turn.has_ended:
-            overdue = self.holding.is_overdue
-            raise self.holding.timeout() if overdue else _stopped(self.grant.turn)
+        if self.holding.is_overdue:
+            self.grant.give_back()
+            raise self.holding.timeout()
+        turn = self.grant.turn
+        if turn.failure is not None:  # at a `yield`, where it was caught
+            raise turn.failure
+        if not turn.is_open:
+            raise _stopped(turn)
 
     def give_back(self) -> None:
         """Undo it, as a block that was entered and is never left."""
@@ -422,10 +424,12 @@ class ThreadBlock:
             Exception: what the store raised; the changes are undone.
         """
         turn = self.grant.turn
-        release(turn)
-        if error is None and turn.is_writable:
-            self._in_trio(self._end)
-            return
+        try:
+            if error is None and turn.is_writable:
+                self._in_trio(self._end)
+                return
+        finally:
+            release(turn)
         turn.roll_back()  # here, since this thread alone knows that it writes no more
         with suppress(ActorDeadError):
             self._in_trio(self._give_back)
@@ -449,8 +453,8 @@ class ThreadBlock:
             message = "this thread belongs to another trio run than the app; use one of its own"
             raise RuntimeError(message)
         door = self._open_door()
-        self._grant = await door.ask_for_turn(name, held, in_thread=True)
-        self._holding = Holding(self._grant.turn, door.watch, self._grant.turn.revoke)
+        self._grant = await door.ask_for_turn(name, held)
+        self._holding = Holding(self._grant.turn, door.watch)
         self._holding.start()
         return self._grant.turn
 
@@ -470,11 +474,8 @@ class ThreadBlock:
     async def _settle(self, turn: Turn) -> Commit | None:
         if not turn.is_writable:
             raise self._refusal()
-        # From here on the thread waits, so the turn can be taken away as from a task.
-        with Holding(turn, self.holding.watch, self.grant.give_back):
+        with Holding(turn, self.holding.watch):  # of this task, while the thread waits
             await settle(turn.tree)
-            if turn.has_ended:
-                raise _stopped(turn)
             return turn.commit()
 
     async def _give_back(self) -> None:

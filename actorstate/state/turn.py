@@ -11,9 +11,8 @@ A turn lives once::
                  │            stored │     │
                  │              ▼  roll_back (also from OPEN and CHECKPOINTING)
                  │         COMMITTED │     │
-                 ├────────────────┐  ▼     ▼
-                 └─ revoke        └▶ ROLLED_BACK
-                      └▶ REVOKED ──────▲
+                 └────────────────┐  ▼     ▼
+                                  └▶ ROLLED_BACK
 
 The table `_NEXT` is the machine; nothing else decides a transition. Asking for a turn and waiting
 for it are not in it: they are a message in the mailbox of the token actor, and a turn that was
@@ -24,7 +23,8 @@ and stays open: tasks started inside the block may go on writing while the store
 a fresh log. If the store fails, both logs are undone, the newer one first.
 
 Revoking is for a holder in a thread of its own, which may be in the middle of a write: from then on
-it can write nothing, and undoes what it wrote itself, when it comes to it.
+it can write nothing, and undoes what it wrote itself, when it comes to it. It is no step of the
+turn's, since it comes from another thread at any moment.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ class TurnState(enum.StrEnum):
     CHECKPOINTING = "checkpointing"
     COMMITTING = "committing"
     COMMITTED = "committed"
-    REVOKED = "revoked"
     ROLLED_BACK = "rolled back"
 
 
@@ -65,7 +64,6 @@ class TurnStep(enum.StrEnum):
     KEEP = "keep"
     COMMIT = "commit"
     STORED = "stored"
-    REVOKE = "revoke"
     ROLL_BACK = "roll back"
 
 
@@ -74,9 +72,7 @@ _NEXT: Final[Mapping[tuple[TurnState, TurnStep], TurnState]] = {
     (TurnState.CHECKPOINTING, TurnStep.KEEP): TurnState.OPEN,
     (TurnState.OPEN, TurnStep.COMMIT): TurnState.COMMITTING,
     (TurnState.COMMITTING, TurnStep.STORED): TurnState.COMMITTED,
-    (TurnState.OPEN, TurnStep.REVOKE): TurnState.REVOKED,
     (TurnState.OPEN, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
-    (TurnState.REVOKED, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
     (TurnState.CHECKPOINTING, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
     (TurnState.COMMITTING, TurnStep.ROLL_BACK): TurnState.ROLLED_BACK,
 }
@@ -123,8 +119,8 @@ class Turn:
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
     __slots__ = (
-        "_handed_over", "_state", "block", "has_ended", "holder", "holding", "is_writable", "log",
-        "tree",
+        "_handed_over", "_state", "block", "failure", "has_ended", "holder", "holding",
+        "is_revoked", "is_writable", "log", "tree",
     )  # fmt: skip
 
     def __init__(self, tree: StateTree, holder: str) -> None:
@@ -138,6 +134,10 @@ class Turn:
         """What was changed since it was opened, or since the last checkpoint."""
         self.is_writable: bool = True
         """Whether its holder may change state now."""
+        self.failure: BaseException | None = None
+        """What ended it at a checkpoint, while its block may still go on."""
+        self.is_revoked: bool = False
+        """Whether it was taken from a holder who still has to undo it."""
         self.has_ended: bool = False
         """Whether it was committed or rolled back."""
         self._state = _OPEN
@@ -150,6 +150,11 @@ class Turn:
     def state(self) -> TurnState:
         """Where it is in its life."""
         return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on, and was not revoked."""
+        return not (self.has_ended or self.is_revoked)
 
     def commit(self) -> Commit | None:
         """End the block: no more writes. Give what to store, or None if nothing changed."""
@@ -171,9 +176,9 @@ class Turn:
         self.tree.stored(commit)
 
     def revoke(self) -> None:
-        """Let its holder write no more, while only the holder can undo. Without effect but open."""
-        if self._state is TurnState.OPEN:
-            self._step(TurnStep.REVOKE)
+        """Let its holder write no more, who alone can undo; from any thread."""
+        self.is_revoked = True
+        self.is_writable = False
 
     def roll_back(self) -> None:
         """Leave nothing behind of what the store does not have. Without effect once ended."""
@@ -188,7 +193,7 @@ class Turn:
 
     def _step(self, step: TurnStep) -> None:
         state = self._state = _NEXT[self._state, step]
-        self.is_writable = state in _WRITABLE
+        self.is_writable = state in _WRITABLE and not self.is_revoked
         self.has_ended = state in _ENDED
         if self.has_ended:
             self.tree.turn = None
