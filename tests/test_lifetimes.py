@@ -390,6 +390,27 @@ async def test_what_has_not_ended_after_the_timeout_is_cancelled_and_undone(
     assert await stored(store) == 1
 
 
+async def test_an_actor_that_is_cancelled_takes_no_more_messages(
+    autojump_clock: MockClock,
+) -> None:
+    class Shielding(WrappedStore):
+        async def commit(self, token: str, commit: Commit) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+                await super().commit(token, commit)
+
+    shielding = Shielding()
+    async with App(root=Root, store=shielding, shutdown_timeout=2) as app:
+        for _ in range(30):
+            tell(app, "add")
+        await wait_all_tasks_blocked()
+        left = trio.current_time()
+    assert trio.current_time() - left == pytest.approx(2, abs=1)
+    snapshot = await shielding.load(TOKEN)
+    assert snapshot is not None
+    assert snapshot.version <= 3
+
+
 async def test_a_task_that_shields_itself_for_ever_does_not_keep_the_others_from_ending(
     store: MemoryStore, autojump_clock: MockClock
 ) -> None:
