@@ -446,9 +446,7 @@ class Player:
             root=PlayRoot,
             store=self.store,
             turn_timeout=program.turn_timeout,
-            # Not NEVER: the watch over turns that sleeps until one is slow does not hear of another
-            # one that is to be ended before that (`TurnWatch.run`).
-            slow_turn=program.turn_timeout,
+            slow_turn=1_000_000,
             shutdown_timeout=shutdown_timeout,
             on_error=lambda error, context: self.errors.append((error, context)),
         )

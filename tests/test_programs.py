@@ -217,11 +217,8 @@ def test_law_leaving_the_app_at_any_moment_ends_everything_in_time_and_keeps_wha
     player = Player(program, shutdown_timeout=shutdown_timeout)
     seconds = in_virtual_time(player.play_until, moment)
     _check_left(player)
-    # At a `yield` the store is waited for, whatever happens. (Handlers that do nothing but yield
-    # are not cancelled there, since `TokenActor._checkpoint` is shielded, and cannot end earlier
-    # than they please; when that is mended, it is one commit that is waited for.)
-    commits = 1 + max(_yields(script) for script in program.scripts)
-    assert seconds <= shutdown_timeout + commits * max(map(abs, program.store))
+    # At a `yield` the store is waited for, whatever happens.
+    assert seconds <= shutdown_timeout + max(map(abs, program.store))
 
 
 @examples(4)
@@ -231,9 +228,7 @@ def test_law_leaving_the_app_with_time_enough_finishes_whatever_has_begun(
     program: Program, moment: int, schedule: object
 ) -> None:
     player = Player(program, shutdown_timeout=NEVER)
-    # (Between two moments: a block that is granted in the very step in which the app is left is
-    # torn, since `TokenDoor.ask_for_turn` does not look whether it was cancelled meanwhile.)
-    seconds = in_virtual_time(player.play_until, moment + 0.5)
+    seconds = in_virtual_time(player.play_until, moment)
     histories = _check_left(player)
     committed = {stretch for history in histories.values() for stretch in history}
     assert seconds < LONG

@@ -151,11 +151,8 @@ def test_law_what_is_cancelled_goes_no_further_and_what_is_stopped_ends_its_bloc
                 assert entry.time <= moment
                 event("cancelled")
     for index in world.stopped - world.cancelled.keys():
-        # One that replaces it is not that patient. And a block that is granted in the very step of
-        # the stop is torn (`TokenDoor.ask_for_turn` does not look whether it was cancelled since);
-        # when that is mended, what counts is whether it has begun at all.
-        whats = [entry.what for entry in world.entries if entry.index == index]
-        has_begun = "block" in whats[: whats.index("stop")]
+        has_begun = world.happened(index, "block")
+        # One that replaces it is not that patient.
         if world.trigger(index).overlap != "replace" and has_begun:
             assert world.happened(index, "written")
             event("stopped in or after a block")
