@@ -120,7 +120,8 @@ class Player:
         ENDS.clear()
         async with self.app as app:
             for move in self.program.moves:
-                await trio.sleep(move.delay)
+                if move.delay:  # else in one step with the one before
+                    await trio.sleep(move.delay)
                 self.do(move)
             await trio.sleep(100)
             async with app.modify_state(TOKEN) as state:
@@ -162,6 +163,7 @@ class Model:
         self._here: set[int] = set()
         self._known: set[int] = set()
         self._is_connected = False
+        self._is_gone = False
         self._absence = 0
         self._now = 0.0
         self._messages: list[tuple[float, int, Callable[[], None]]] = []
@@ -191,14 +193,19 @@ class Model:
             case "hold":
                 self._now += move.number
             case "start":
-                self.starts += 1
-                self.ends.append(NEVER)
+                self._post(self._now, self._begin)  # the handler triggers them
             case _:
                 pass
+
+    def _begin(self) -> None:
+        self.starts += 1
+        if not self._is_gone:  # nobody looks on
+            self.ends.append(NEVER)
 
     def _come(self, number: int) -> None:
         self._here.add(number)
         self._absence += 1
+        self._is_gone = False
         if not self._is_connected:
             self._is_connected = True
             self.log.append((self._now, "connect"))
@@ -210,5 +217,6 @@ class Model:
         if absence != self._absence:
             return
         self._is_connected = False
+        self._is_gone = True
         self.log.append((self._now, "disconnect"))
         self.ends = [min(end, self._now) for end in self.ends]
