@@ -39,7 +39,9 @@ class Holding:
         watch: looks after it meanwhile.
     """
 
-    __slots__ = ("_outer", "_task", "is_overdue", "scope", "turn", "waits_for", "watch")
+    __slots__ = (
+        "_outer", "_task", "_thread", "is_overdue", "scope", "turn", "waits_for", "watch",
+    )  # fmt: skip
 
     def __init__(self, turn: Turn, watch: TurnWatch) -> None:
         self.turn: Final = turn
@@ -50,11 +52,10 @@ class Holding:
         """Whether it was held too long."""
         self.watch: Final = watch
         self._task: trio.lowlevel.Task | None = None
+        self._thread: int | None = None
         self._outer: tuple[trio.Nursery, ...] = ()
 
     def __enter__(self) -> Holding:
-        self._task = trio.lowlevel.current_task()
-        self._outer = tuple(self._task.child_nurseries)
         self.scope.__enter__()
         self.start()
         return self
@@ -78,8 +79,15 @@ class Holding:
         if self.is_overdue and (exc is None or isinstance(exc, ImmutableStateError)):
             raise self.timeout() from exc
 
-    def start(self) -> None:
-        """Let the watch begin. For a holder that is no task, and has no block to be left."""
+    def start(self, thread: int | None = None) -> None:
+        """Let the watch begin; alone, for a holder that is a thread, and has no block to be left.
+
+        Args:
+            thread: its identifier. The running task is the one that waits for it, or none that
+                matters: trio runs what a thread of others' awaits in a new task each time.
+        """
+        self._task, self._thread = trio.lowlevel.current_task(), thread
+        self._outer = tuple(self._task.child_nurseries)
         self.turn.holding = self
         self.watch.add(self)
 
@@ -110,12 +118,16 @@ class Holding:
         self.turn.revoke()
         self.scope.cancel()
 
-    def ends_after(self, task: trio.lowlevel.Task) -> bool:
+    def ends_after(self, task: trio.lowlevel.Task, thread: int | None = None) -> bool:
         """Tell whether the hold cannot end before a task: it is the holder's, or its child's.
+
+        Nor before what the task does for a thread, if that is the holder.
 
         A task can have the right to write under the turn, and not be waited for at its end: one
         in a nursery that was open before the turn was. If that one waits, the turn does not.
         """
+        if thread is not None and thread == self._thread:
+            return True
         while task is not self._task:
             nursery = task.parent_nursery
             if nursery is None:

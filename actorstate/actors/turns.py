@@ -140,12 +140,15 @@ class TokenDoor:
         self._max_waiters: Final = max_waiters
         self._waiting = 0
 
-    async def ask_for_turn(self, holder: str, held: Sequence[Turn]) -> TurnGrant:
+    async def ask_for_turn(
+        self, holder: str, held: Sequence[Turn], thread: int | None = None
+    ) -> TurnGrant:
         """Ask for the turn, and wait for it in the mailbox's order.
 
         Args:
             holder: who asks, for logs.
             held: the turns that the asking code holds.
+            thread: the identifier of the thread that asks, if one does.
 
         Raises:
             ImmutableStateError: this turn is among them.
@@ -155,7 +158,7 @@ class TokenDoor:
         """
         run = current_run.get()
         request = TurnRequest(holder, run.origin)
-        holdings = self._holdings(held) if held else []
+        holdings = self._holdings(held, thread) if held else []
         if holdings:
             with waiting_under(holdings, self.tree):
                 grant = await self._wait_for_begin(request, run, held)
@@ -204,7 +207,7 @@ class TokenDoor:
         finally:
             self._waiting -= 1
 
-    def _holdings(self, held: Sequence[Turn]) -> list[Holding]:
+    def _holdings(self, held: Sequence[Turn], thread: int | None) -> list[Holding]:
         """Give how the turns are held that cannot end before this request is answered.
 
         Raises:
@@ -216,7 +219,7 @@ class TokenDoor:
             holding = turn.holding
             if turn.has_ended or not isinstance(holding, Holding):
                 continue
-            if not holding.ends_after(here):
+            if not holding.ends_after(here, thread):
                 continue
             if turn.tree is self.tree and turn.state is not TurnState.COMMITTING:
                 message = (
@@ -410,7 +413,8 @@ class ThreadBlock:
             raise RuntimeError(message)
         # In a thread that trio runs, what is awaited is cancelled with the task that waits for it.
         self._foreign = None if _is_run_by_trio() else self._trio_token
-        turn = self._in_trio(self._ask, threading.current_thread().name, held_turns())
+        thread = threading.current_thread()
+        turn = self._in_trio(self._ask, thread.name, threading.get_ident(), held_turns())
         hold(turn)
         return turn
 
@@ -448,14 +452,14 @@ class ThreadBlock:
         assert self._holding is not None, "the block was not entered"
         return self._holding
 
-    async def _ask(self, name: str, held: Sequence[Turn]) -> Turn:
+    async def _ask(self, name: str, thread: int, held: Sequence[Turn]) -> Turn:
         if trio.lowlevel.current_trio_token() is not self._trio_token:
             message = "this thread belongs to another trio run than the app; use one of its own"
             raise RuntimeError(message)
         door = self._open_door()
-        self._grant = await door.ask_for_turn(name, held)
+        self._grant = await door.ask_for_turn(name, held, thread)
         self._holding = Holding(self._grant.turn, door.watch)
-        self._holding.start()
+        self._holding.start(thread)
         return self._grant.turn
 
     async def _end(self) -> None:
