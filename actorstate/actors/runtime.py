@@ -236,7 +236,8 @@ class Bell:
         if threading.get_ident() == self._thread:
             self._wake()
         else:
-            self._trio.run_sync_soon(self._wake)
+            with contextlib.suppress(trio.RunFinishedError):  # and with the run the task
+                self._trio.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
         if self._sleeps:
