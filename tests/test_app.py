@@ -287,6 +287,19 @@ async def test_a_snapshot_that_cannot_be_loaded_is_an_error_to_who_asked_until_i
         await modify(app, TOKEN)
 
 
+async def test_who_comes_in_the_moment_in_which_the_rest_is_over_is_told_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    store = FailingStore(error=OSError("no such host"))
+    async with App(root=AppRoot, store=store) as app:
+        for number in range(8):  # who of two that wake at once comes first is drawn
+            rest_is_over = trio.current_time() + 0.1 + 0.4 + 2
+            for _ in range(2):
+                with pytest.raises(ActivationError):
+                    await modify(app, str(number))
+                await trio.sleep_until(rest_is_over)
+
+
 async def test_a_store_that_is_away_for_a_moment_is_waited_for(autojump_clock: MockClock) -> None:
     store = FailingStore(error=OSError("no such host"))
     async with App(root=AppRoot, store=store) as app, trio.open_nursery() as nursery:

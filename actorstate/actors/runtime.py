@@ -362,6 +362,10 @@ class Mailbox:
             await self._bell.sleep()
             if not self._envelopes:
                 return None
+        return self.get_nowait()
+
+    def get_nowait(self) -> Envelope[Any]:
+        """Take out the next message; there has to be one."""
         envelope = self._envelopes.popleft()
         if self._room:
             self._room.unpark()
@@ -608,6 +612,8 @@ class TrioActor(pykka.Actor):
                 envelope = await self.mailbox.get()
                 if envelope is not None:
                     self._refuse(envelope, refusal)
+        while not self.mailbox.empty():  # what came in the moment in which the rest was over
+            self._refuse(self.mailbox.get_nowait(), refusal)
 
     def _refuse(self, envelope: Envelope[Any], refusal: ActivationError) -> None:
         if isinstance(envelope.message, _ActorStop):
