@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
@@ -318,6 +319,29 @@ async def test_an_actor_that_rests_can_be_stopped(autojump_clock: MockClock) -> 
         with pytest.raises(ActivationError):
             await modify(app, TOKEN)
     assert trio.current_time() - started == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1])
+async def test_a_commit_that_fails_when_its_block_was_cancelled_is_not_lost_in_silence(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    class Failing(WrappedStore):
+        async def commit(self, token: str, commit: Commit) -> None:
+            await trio.sleep(1)
+            raise OSError("disk full")
+
+    said = ""
+    async with App(root=AppRoot, store=Failing()) as app:
+        try:
+            with trio.move_on_after(seconds):
+                async with app.modify_state(TOKEN) as state:
+                    state.get_substate(AppRoot).count = 1
+        except OSError as error:  # both came at once
+            said = str(error)
+        await trio.sleep(1)
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(AppRoot).count == 0
+    assert "disk full" in said + caplog.text
 
 
 async def modify(app: App, token: str) -> None:

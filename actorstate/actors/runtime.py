@@ -120,6 +120,11 @@ class TrioFuture(pykka.Future[T]):
             self._abandoned = not self.is_done
             return self._abandoned
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody will fetch the value."""
+        return self._abandoned
+
     def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
             if self._abandoned:

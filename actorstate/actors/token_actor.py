@@ -406,8 +406,10 @@ class TokenActor(TrioActor):
         try:
             end = ending.end
             await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
-        except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
+        except Exception as error:
             grant.turn.roll_back()
+            if ending.reply_to.is_abandoned:
+                logger.exception("%s: what a cancelled block did could not be stored", self)
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
             return None
         except BaseException:
