@@ -261,6 +261,7 @@ class TokenActor(TrioActor):
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
+            _refuse_overdue(turn)
             with trio.CancelScope(shield=True):
                 await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
         except BaseException as error:
@@ -602,6 +603,12 @@ class TokenActor(TrioActor):
         StillAway: _disconnect,
     }
     """Who does what a message asks for."""
+
+
+def _refuse_overdue(turn: Turn) -> None:
+    """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
+    if isinstance(turn.holding, Holding) and turn.holding.is_overdue:
+        raise turn.holding.timeout()
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:
