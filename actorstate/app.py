@@ -208,6 +208,7 @@ class App:
             watch=watch,
             reporter=self._reporter,
             limits=self._limits,
+            is_leaving=lambda: self._is_leaving,
         )
         scope.start_soon(watch.run, name="watch over turns")
         directory = Directory(scope, services)

@@ -76,6 +76,8 @@ class Services:
     watch: TurnWatch
     reporter: Reporter
     limits: Limits
+    is_leaving: Callable[[], bool]
+    """Tells whether the app is being left."""
 
 
 @final
@@ -110,7 +112,7 @@ class TokenActor(TrioActor):
         self._door: Final = door
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._token)
-        self._tasks: Final = Tasks(services.limits.max_tasks)
+        self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving)
         self._is_connected = False
         self._is_gone = False
         self._absence = trio.CancelScope()
