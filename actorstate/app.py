@@ -226,6 +226,7 @@ class App:
             flavor=flavor,
             reporter=self._reporter,
             limits=self._limits,
+            is_leaving=lambda: self._is_leaving,
         )
         scope.start_soon(watch.run, name="watch over turns")
         self._running = _Running(

@@ -810,6 +810,31 @@ async def test_an_app_that_is_cancelled_ends_with_its_loop(autojump_clock: MockC
     assert tasks[0].cancelled()
 
 
+async def test_generators_that_tasks_left_half_way_do_not_keep_the_app_from_ending(
+    autojump_clock: MockClock,
+) -> None:
+    async def count() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.append("closed")
+
+    async def take_one() -> None:
+        kept.append(count())
+        await anext(kept[0])
+
+    async def code(log: Log) -> None:
+        await asyncio.create_task(take_one())
+
+    kept: list[AsyncIterator[int]] = []
+    closed: list[str] = []
+    with trio.fail_after(100):
+        async with App(root=Root, asyncio=True) as app:
+            await World(app, []).run("event", code)
+    assert closed == ["closed"]
+
+
 async def test_two_apps_have_a_loop_each(autojump_clock: MockClock) -> None:
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -803,6 +803,20 @@ async def test_a_task_that_still_cleans_up_when_the_app_is_left_was_cancelled_al
     assert await records(store) == kept
 
 
+@pytest.mark.parametrize("how", ["replace", "event"])
+async def test_who_was_told_that_a_task_is_cancelled_will_not_see_it_again_after_a_crash(
+    app: App, store: FlakyStore, autojump_clock: MockClock, how: str
+) -> None:
+    await fire(app, Working.resume_newest, "a")
+    await wait_all_tasks_blocked()
+    await fire(app, Working.resume_newest, "b")
+    if how == "event":
+        await fire(app, Working.resume_newest.cancel)
+    assert began() == ["a"]  # which still cleans up
+    left = [("root.working.resume_newest", ["b"])] if how == "replace" else []
+    assert await records(store) == left
+
+
 async def test_a_task_that_is_refused_leaves_no_record(
     store: FlakyStore, autojump_clock: MockClock
 ) -> None:

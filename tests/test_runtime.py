@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextvars
 import threading
 from functools import partial
@@ -13,7 +14,7 @@ import trio
 from hypothesis import given, strategies as st
 from trio.testing import Sequencer, wait_all_tasks_blocked
 
-from actorstate.actors.runtime import Mailbox, Scope, TrioActor, TrioActorRef, TrioFuture
+from actorstate.actors.runtime import Bell, Mailbox, Scope, TrioActor, TrioActorRef, TrioFuture
 from actorstate.exceptions import ActorDeadError, MailboxFullError
 
 
@@ -385,6 +386,17 @@ async def test_a_future_set_in_a_thread_wakes_the_task_that_awaits_it() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, future.set, 3)
         assert await future == 3
+
+
+def test_a_thread_that_brings_a_value_when_the_trio_run_is_over_hears_nothing_of_that() -> None:
+    """It may have looked who waits before, and ring after."""
+
+    async def make() -> Bell:
+        await trio.lowlevel.checkpoint()
+        return Bell()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert pool.submit(trio.run(make).ring).result() is None
 
 
 async def test_a_cancelled_waiter_is_forgotten_and_the_others_are_not() -> None:

@@ -101,6 +101,8 @@ class AsyncioFlavor:
 
         The error of the block does not pass through the loop, which would put it into a group.
         """
+        assert self._loop is not None, "it was not entered"
+        self._loop.set_task_factory(None)  # what closes the loop is no task of the program's
         await self._opened.__aexit__(None, None, None)
 
     # ---- the code of the program ---------------------------------------------------------------
