@@ -310,7 +310,7 @@ class Piece:
                         case "sleep":
                             await trio.sleep(step.number)
                         case "raise":
-                            raise Planned(self.name)
+                            raise Planned(self.name, SECRET)
                         case "enter":
                             inner = here.world.turn_of(TOKENS[step.number], f"{self.name}>{place}")
                             here = await stack.enter_async_context(inner)
@@ -339,7 +339,7 @@ class Piece:
                 case "apply":
                     self.apply(step.number)
                 case "raise":
-                    raise Planned(self.name)
+                    raise Planned(self.name, SECRET)
                 case "yield":
                     yield self.go_on()
                 case _:
