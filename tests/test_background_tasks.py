@@ -19,7 +19,7 @@ from actorstate import (
     background,
     current_app,
 )
-from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.actors.messages import Attach, Detach, Event, TurnRequest
 from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
 from actorstate.state.handlers import as_invocation
@@ -519,6 +519,13 @@ async def _hold_until(app: App, event: trio.Event) -> None:
 async def _add(app: App, amount: int) -> None:
     async with app.modify_state(TOKEN) as state:
         state.get_substate(Counting).counter += amount
+
+
+async def test_a_turn_that_nobody_waits_for_is_not_lent(app: App, client: Client) -> None:
+    app.directory.ref(TOKEN).tell(TurnRequest("nobody"))
+    with trio.fail_after(5):
+        async with app.modify_state(TOKEN):
+            pass
 
 
 async def test_a_block_that_is_cancelled_leaves_nothing_behind(
