@@ -754,6 +754,24 @@ async def test_a_turn_that_is_undone_triggers_nothing_and_leaves_no_record(
     assert began() == []
 
 
+async def test_so_it_is_in_a_store_that_never_waits() -> None:
+    class Failing(WrappedStore):
+        error: Exception | None = None
+
+        def commit_now(self, token: str, commit: Commit) -> None:
+            if self.error is not None:
+                raise self.error
+            self.inner.commit_now(token, commit)
+
+    failing = Failing()
+    failing.error = OSError("full")
+    async with App(root=Root, store=failing) as app:
+        await fire(app, Working.trigger, "a")
+        failing.error = None
+        await fire(app, Connected.write)
+        assert await records(failing) == []
+
+
 async def test_a_task_whose_record_cannot_be_stored_is_not_begun(
     app: App, store: FlakyStore, told: Told
 ) -> None:

@@ -353,7 +353,11 @@ class TurnBlock:
         if failure is not None:
             self.grant.give_back()
         kind = type(failure) if failure is not None else None
-        self.holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
+        try:
+            self.holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
+        except BaseException:  # also of trio, if a nursery of the block outlives it
+            self.grant.give_back()
+            raise
         if failure is not None and failure is not error:
             raise failure
         return commit
