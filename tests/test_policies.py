@@ -835,6 +835,18 @@ async def test_who_was_told_that_a_task_is_cancelled_will_not_see_it_again_after
     assert await records(store) == left
 
 
+async def test_a_task_that_is_cancelled_while_it_is_suspended_is_not_resumed(
+    app: App, store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    await fire(app, Working.resume, "a")
+    await wait_all_tasks_blocked()
+    [task] = app.background_tasks
+    task.suspend()
+    task.cancel()
+    await end_of_tasks(app)
+    assert await records(store) == []
+
+
 async def test_a_task_that_is_refused_leaves_no_record(
     store: FlakyStore, autojump_clock: MockClock
 ) -> None:
