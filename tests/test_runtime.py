@@ -12,6 +12,7 @@ import pykka
 import pytest
 import trio
 from hypothesis import given, strategies as st
+from pykka._envelope import Envelope
 from trio.testing import Sequencer, wait_all_tasks_blocked
 
 from actorstate.actors.runtime import Bell, Mailbox, Scope, TrioActor, TrioActorRef, TrioFuture
@@ -481,6 +482,16 @@ async def _envelope() -> Any:
     mailbox = Mailbox()
     mailbox.post_always("refused")
     return await mailbox.get()
+
+
+async def test_a_message_that_is_taken_back_makes_room() -> None:
+    mailbox, answer = Mailbox(capacity=1), TrioFuture[Any]()
+    mailbox.put(Envelope("taken back", reply_to=answer))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.post_when_room, "next")
+        await wait_all_tasks_blocked()
+        mailbox.withdraw(answer)
+    assert len(mailbox) == 1
 
 
 async def test_who_is_cancelled_while_waiting_for_room_has_put_nothing() -> None:
