@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -320,7 +321,7 @@ class Piece:
                         case "sleep":
                             await sleep(step.number, self.flavor, place)
                         case "raise":
-                            raise Planned(self.name)
+                            raise Planned(self.name, SECRET)
                         case "enter":
                             name = f"{self.name}>{place}"
                             inner = here.world.turn_of(TOKENS[step.number], name, self.flavor)
@@ -353,7 +354,7 @@ class Piece:
                 case "apply":
                     self.apply(step.number)
                 case "raise":
-                    raise Planned(self.name)
+                    raise Planned(self.name, SECRET)
                 case "yield":
                     yield self.go_on()
                 case _:
@@ -601,7 +602,7 @@ class Player:
             assert self.is_left  # and with the app the turn, and its tasks
         except* RuntimeError as errors:
             for error in leaves(errors):  # the app says so, to latecomers
-                assert "not running" in str(error), error
+                assert re.search("not running|loop is closed", str(error)), error
 
     async def outcome(self, token: str) -> Outcome:
         async with self.app.modify_state(token) as state:

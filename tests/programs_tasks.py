@@ -147,7 +147,12 @@ class WorkRoot(State, root=True):
 async def clean_up(seconds: float, flavor: str) -> None:
     """Take some time to end, even if cancelled; code of asyncio is let be for a while then."""
     if flavor == "asyncio":
-        await asyncio.sleep(0.9 * seconds)
+        until = trio.current_time() + 0.9 * seconds
+        try:
+            await asyncio.sleep(0.9 * seconds)
+        except asyncio.CancelledError:  # which comes once
+            await asyncio.sleep(until - trio.current_time())
+            raise
     else:
         with trio.CancelScope(shield=True):
             await trio.sleep(seconds)
@@ -170,8 +175,10 @@ async def work(self: Working, index: int) -> None:
         if trigger.raises:
             raise Planned
     finally:
-        await clean_up(trigger.cleanup, flavor)
-        world.note(index, "end")
+        try:
+            await clean_up(trigger.cleanup, flavor)
+        finally:
+            world.note(index, "end")
 
 
 class Working(WorkRoot):

@@ -26,6 +26,7 @@ from actorstate import (
 )
 from actorstate.actors.messages import Attach, Event
 from actorstate.state.turn import Commit
+from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -140,7 +141,7 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-async def stored(store: MemoryStore, token: str = TOKEN) -> Any:
+async def stored(store: Store, token: str = TOKEN) -> Any:
     snapshot = await store.load(token)
     return snapshot and snapshot.values["root.living"]["value"]
 
@@ -483,6 +484,39 @@ async def test_a_cancellation_that_comes_while_the_app_is_being_left_ends_the_wa
             await wait_all_tasks_blocked()
     assert trio.current_time() - started == pytest.approx(2)
     assert await stored(store) is None
+
+
+def test_a_block_that_ends_as_its_actor_is_cancelled_is_told() -> None:
+    outcomes: list[str] = []
+
+    async def hold(app: App, entered: trio.Event, gate: trio.Event) -> None:
+        try:
+            async with app.modify_state(TOKEN) as state:
+                state.get_substate(Living).value = 5
+                entered.set()
+                await gate.wait()
+            outcomes.append("stored")
+        except ActorDeadError:
+            outcomes.append("told")
+
+    async def main() -> None:
+        store, entered, gate = WrappedStore(), trio.Event(), trio.Event()
+        with trio.fail_after(5):
+            async with trio.open_nursery() as outside:
+                with trio.CancelScope() as scope:
+                    async with App(root=Root, store=store) as app:
+                        outside.start_soon(hold, app, entered, gate)
+                        await entered.wait()
+                        await wait_all_tasks_blocked()
+                        scope.cancel()
+                        gate.set()  # so both wake, and either comes first
+                        await trio.sleep_forever()
+        assert await stored(store) == (5 if outcomes[-1] == "stored" else None)
+
+    for seed in range(16):
+        trio_run._r.seed(seed)
+        trio.run(main)
+    assert outcomes.count("told") == 16
 
 
 async def test_an_exception_in_the_block_still_lets_turns_end(

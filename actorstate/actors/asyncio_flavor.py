@@ -120,6 +120,11 @@ class AsyncioFlavor:
             return None
         return AsyncioTask(task) if isinstance(task, asyncio.Task) else None
 
+    def translate(self, cancelled: trio.Cancelled) -> BaseException:
+        """Give it in asyncio's words to a handler; see ``asyncio_handlers``."""
+        task = cast("object", asyncio.current_task(self._loop))
+        return task.translate(cancelled) if isinstance(task, HandlerTask) else cancelled
+
     def explain(self, error: BaseException) -> None:
         """Add nothing: what could be missing is there."""
 

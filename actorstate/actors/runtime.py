@@ -311,8 +311,6 @@ class Mailbox:
                     break
         if self.has_room:
             self._room.unpark()
-        if self._bell is not None:  # the actor may have waited for the mailbox to be empty
-            self._bell.ring()
 
     @property
     def has_room(self) -> bool:
@@ -358,6 +356,8 @@ class Mailbox:
         if self._row > _FAIR_SHARE:
             self._row = 0
             await trio.lowlevel.checkpoint()
+            if not self._envelopes:  # the last was taken back: who waits for that shall look
+                return None
         # The bell hangs before the look into the mailbox: a thread that puts after the look finds
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
