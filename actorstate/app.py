@@ -60,7 +60,6 @@ class _Running:
     trio_token: trio.lowlevel.TrioToken
 
 
-@final
 class App:
     """The states of an application, and the pages that show them.
 
@@ -156,6 +155,7 @@ class App:
         route: str = "/",
         *,
         title: str = "actorstate",
+        description: str = "",
         on_load: object = None,
     ) -> None:
         """Show a page at a route.
@@ -164,6 +164,7 @@ class App:
             page: an element, or a function that gives one.
             route: the path of its URL, as in ``/orders``.
             title: what the browser's tab says.
+            description: what search engines show, if anything.
             on_load: what is run each time a browser loads the page: a handler, one with arguments
                 bound (``MyState.open("inbox")``), or a list of these.
 
@@ -184,7 +185,7 @@ class App:
             message = f"the page at {route!r} is None; does its function forget to return it?"
             raise PageError(message)
         invocations = _read_on_load(route, on_load)
-        self._pages[route] = render_page(body, title=title)
+        self._pages[route] = render_page(body, title=title, description=description)
         self._on_load[route] = invocations
 
     async def __aenter__(self) -> Self:

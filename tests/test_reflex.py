@@ -1,0 +1,643 @@
+"""Reflex's names: what each of them is here, row by row of docs/coming-from-reflex.md."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import re
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from clients import Client
+
+import actorstate
+import actorstate.reflex as rx
+from actorstate import PageError, StateDefinitionError, ui
+from actorstate.actors.messages import Attach, Event
+from actorstate.reflex import _OF_REFLEX
+from actorstate.state.expressions import Expression
+from actorstate.state.router import Router
+
+GUIDE = Path(__file__).parent.parent / "docs" / "coming-from-reflex.md"
+
+TOKEN = "tab"  # noqa: S105 - a name, to the library
+
+
+class Root(rx.State, root=True):
+    pass
+
+
+class Kettle(Root):
+    degrees: int = 20
+    target: int = 100
+    heating: bool = False
+    log: list[str] = []
+    _heaters: int = 0
+
+    @rx.background
+    async def heat(self):
+        async with self:
+            if self._heaters > 0:
+                return
+            self._heaters += 1
+        while True:
+            async with self:
+                self.heating = self.heating and self.degrees < self.target
+                if not self.heating:
+                    self._heaters -= 1
+                    return
+                self.degrees += 20
+            await trio.sleep(0)
+
+    @rx.event(background=True)
+    async def listen(self, word: str):
+        async with self:
+            self.log.append(word)
+
+    @rx.event
+    def switch(self):
+        self.heating = not self.heating
+        if self.heating:
+            return Kettle.heat
+        return None
+
+    def pour(self):
+        self.degrees = 20
+        return rx.redirect("/cup")
+
+    def note_page(self):
+        session, page, headers = self.router.session, self.router.page, self.router.headers
+        self.log = [
+            session.client_token, session.client_ip, session.session_id,
+            page.host, page.path, page.raw_path, page.full_path, page.full_raw_path,
+            headers.user_agent, headers.host, headers.accept_language,
+        ]  # fmt: skip
+        self.log.append(page.params["cups"])
+
+    def refer(self):
+        self.log = [self.get_token()]
+
+    async def look(self):
+        other = await self.get_state(Cup)
+        other.milk = True
+
+
+class Cup(Root):
+    milk: bool = False
+    sugar: rx.Field[int] = rx.field(2)
+    spoons: rx.Field[list[str]] = rx.field(default_factory=lambda: ["tea"])
+
+    @rx.var
+    def told(self) -> str:
+        return f"{self.sugar} sugar" + (", milk" if self.milk else "")
+
+    @rx.var(cache=True, initial_value=0)
+    def bites(self) -> int:
+        return self.sugar * 2
+
+    @rx.var(cache=False, deps=["sugar"], auto_deps=False)
+    async def slow(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return self.sugar
+
+    @rx.cached_var
+    def where(self) -> str:
+        return self.router.page.path
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[rx.App]:
+    async with rx.App(root=Root) as app:
+        yield app
+
+
+async def fire(app: rx.App, handler: str, *args: Any, instance: str = "page", seq: int = 1) -> None:
+    sent = Event(f"root.{handler}", args, seq, instance)
+    await app.directory.ref(TOKEN).ask(sent, block=False)
+
+
+async def read(app: rx.App, of: Any) -> Any:
+    async with app.modify_state(TOKEN) as state:
+        return state.get_substate(of)
+
+
+async def settled(app: rx.App) -> None:
+    while app.background_tasks:
+        await trio.testing.wait_all_tasks_blocked()
+
+
+# ---- States -------------------------------------------------------------------------------------
+
+
+async def test_a_background_task_runs_until_it_is_stopped_or_done(app: rx.App) -> None:
+    await fire(app, "kettle.switch")
+    await settled(app)
+    kettle = await read(app, Kettle)
+    assert (kettle.degrees, kettle.heating, kettle._heaters) == (100, False, 0)
+
+
+async def test_an_event_marked_as_background_is_a_background_task(app: rx.App) -> None:
+    assert Kettle.listen.is_background
+    await fire(app, "kettle.listen", "boiling")
+    await settled(app)
+    assert (await read(app, Kettle)).log == ["boiling"]
+
+
+async def test_changing_the_state_outside_of_a_block_raises_the_error_of_that_name(
+    app: rx.App,
+) -> None:
+    kettle = await read(app, Kettle)
+    with pytest.raises(rx.state.ImmutableStateError):
+        kettle.degrees = 0
+    assert rx.state.ImmutableStateError is actorstate.ImmutableStateError
+
+
+async def test_the_low_level_way_finds_app_token_and_state_by_their_names(app: rx.App) -> None:
+    found: list[Any] = []
+
+    async def work() -> None:
+        running = rx.utils.prerequisites.get_app().app
+        async with running.modify_state(TOKEN) as state:
+            kettle = state.get_substate(Kettle.get_full_name().split("."))
+            kettle.degrees = 50
+            found.append(kettle.get_token())
+
+    app.start_soon(work)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await read(app, Kettle)).degrees == 50
+    assert found == [TOKEN]
+
+
+def test_there_is_no_app_where_none_runs() -> None:
+    with pytest.raises(LookupError, match="no app is running here"):
+        rx.utils.prerequisites.get_app()
+
+
+async def test_the_router_has_its_facts_under_reflexs_names(app: rx.App) -> None:
+    headers = {"origin": "http://tea.test", "user-agent": "a kettle", "host": "tea.test"}
+    router = Router(TOKEN, "/kitchen", {"cups": "3"}, headers, "192.0.2.7", "s1")
+    app.directory.ref(TOKEN).tell(Attach(Client("page", router)))
+    await fire(app, "kettle.note_page")
+    assert (await read(app, Kettle)).log == [
+        TOKEN, "192.0.2.7", "s1",
+        "http://tea.test", "/kitchen", "/kitchen?cups=3",
+        "http://tea.test/kitchen", "http://tea.test/kitchen?cups=3",
+        "a kettle", "tea.test", "", "3",
+    ]  # fmt: skip
+
+
+async def test_a_computed_var_follows_what_it_reads_of_the_router(app: rx.App) -> None:
+    for path in ("/one", "/two"):
+        app.directory.ref(TOKEN).tell(Attach(client := Client(path, Router(TOKEN, path))))
+        await fire(app, "kettle.refer", instance=path)
+        assert (await read(app, Cup)).where in ("", path)
+        assert client.state["root.cup"]["told"] == "2 sugar"
+
+
+async def test_vars_are_computed_with_and_without_a_cache_and_by_awaiting(app: rx.App) -> None:
+    client = Client()
+    app.directory.ref(TOKEN).tell(Attach(client))
+    offered = Cup.set_sugar
+    await fire(app, f"cup.{offered.name}", "5")
+    assert client.state["root.cup"]["bites"] == 10
+    assert client.state["root.cup"]["slow"] == 5
+    assert client.state["root.cup"]["told"] == "5 sugar"
+
+
+async def test_a_setter_reads_text_as_the_type_of_its_var(app: rx.App) -> None:
+    assert Kettle.set_target.name == "set_target"
+    await fire(app, "kettle.set_target", "80")
+    assert (await read(app, Kettle)).target == 80
+    app.directory.ref(TOKEN).tell(Attach(client := Client()))
+    await fire(app, "kettle.set_target", "hot", seq=2)
+    assert [failure.code for failure in client.failures] == ["bad_arguments"]
+    assert (await read(app, Kettle)).target == 80
+
+
+async def test_another_state_is_reached_by_its_class(app: rx.App) -> None:
+    await fire(app, "kettle.look")
+    assert (await read(app, Cup)).milk
+
+
+async def test_a_handler_may_send_the_browser_elsewhere(app: rx.App) -> None:
+    client = Client()
+    app.directory.ref(TOKEN).tell(Attach(client))
+    await fire(app, "kettle.pour")
+    assert [effect.args["to"] for effect in client.effects] == ["/cup"]
+
+
+def test_states_have_the_names_that_they_have_without_reflex() -> None:
+    class NamedAsEver(rx.State):
+        pass
+
+    assert NamedAsEver.get_full_name() == "state.named_as_ever"
+    assert actorstate.State.definition().substates.pop("named_as_ever") is NamedAsEver
+    assert rx.State.get_full_name() == "state"
+
+
+async def test_a_var_without_a_default_begins_empty_and_each_tab_has_its_own() -> None:
+    class Blank(rx.State, root=True):
+        number: int
+        share: float
+        name: str
+        ready: bool
+        items: list[str]
+        table: dict[str, int]
+        words: rx.Field[set[str]]
+        pair: tuple[int, ...]
+        maybe: int | None
+        _hidden: list[int]
+
+    async with rx.App(root=Blank) as app:
+        for token in ("a", "b"):
+            async with app.modify_state(token) as state:
+                assert isinstance(state, Blank)
+                assert (state.number, state.share, state.name, state.ready) == (0, 0.0, "", False)
+                assert (state.items, state.table, state.words) == ([], {}, set())
+                assert (state.pair, state.maybe, state._hidden) == ((), None, [])
+                state.items.append(token)
+
+
+def test_a_type_that_has_no_empty_value_needs_a_default() -> None:
+    with pytest.raises(StateDefinitionError, match="Bare.there has no default"):
+
+        class Bare(rx.State, root=True):
+            there: Cup | Kettle  # pyright: ignore
+
+
+def test_a_mixin_gives_its_vars_and_handlers() -> None:
+    class Counted(rx.State, mixin=True):
+        times: int
+
+        def count(self):
+            self.times += 1
+
+    class Bell(Counted, Root):
+        pass
+
+    assert Bell.definition().vars["times"].default == 0
+    assert set(Bell.definition().handlers) == {"count"}
+    del Root.definition().substates["bell"]
+
+
+async def test_states_of_both_kinds_go_together_in_one_app() -> None:
+    class Both(actorstate.State, root=True):
+        pass
+
+    class Ours(Both):
+        count: int = 0
+
+    class Theirs(rx.State, Both):
+        count: int
+
+    async with actorstate.App(root=Both) as app, app.modify_state(TOKEN) as state:
+        assert state.get_substate(Theirs).count == state.get_substate(Ours).count == 0
+
+
+# ---- Elements -----------------------------------------------------------------------------------
+
+
+def attributes(element: ui.Element) -> dict[str, Any]:
+    return {**element.attributes.fixed, **element.attributes.bound}
+
+
+def styles(element: ui.Element) -> dict[str, Any]:
+    return {name: one.to_json()[1] for name, one in element.attributes.styles.items()}
+
+
+def test_a_page_of_the_api_is_one_of_our_elements() -> None:
+    page = rx.hstack(
+        rx.heading(Kettle.degrees, " °C"),
+        rx.chakra.number_input(value=Kettle.target, on_change=Kettle.set_target, width="8em"),
+        rx.button(rx.cond(~Kettle.heating, "Heat", "Stop"), on_click=Kettle.switch),
+    )
+    assert isinstance(page, rx.Component)
+    ours = ui.hstack(
+        ui.heading(Kettle.degrees, " °C"),
+        ui.number_input(
+            value=Kettle.target, on_change=Kettle.set_target, style={"width": "8em"}
+        ),
+        ui.button(ui.cond(~Kettle.heating, "Heat", "Stop"), on_click=Kettle.switch),
+    )  # fmt: skip
+    assert ui.render(page) == ui.render(ours)
+
+
+def test_what_is_an_attribute_goes_to_the_element_and_what_is_a_style_to_its_style() -> None:
+    made = rx.button(
+        "x",
+        id="go",
+        class_name="wide",
+        tab_index=3,
+        aria_label="Go",
+        data_cy="go",
+        width="8em",
+        max_width=Kettle.degrees,
+        style={"fontSize": "2em", "z-index": 2},
+        custom_attrs={"popovertarget": "more"},
+    )
+    assert attributes(made) == {
+        "type": "button", "id": "go", "class": "wide", "tabindex": "3", "aria-label": "Go",
+        "data-cy": "go", "popovertarget": "more",
+    }  # fmt: skip
+    shown = made.attributes.styles
+    assert shown.keys() == {"width", "max-width", "font-size", "z-index"}
+    assert isinstance(shown["max-width"], Expression)
+
+
+@pytest.mark.parametrize(
+    ("made", "styled"),
+    [
+        (lambda: rx.box(width=100), {"width": "100px"}),
+        (lambda: rx.box(opacity=0.5, z_index=2), {"opacity": 0.5, "z-index": 2}),
+        (lambda: rx.box(border_top_left_radius=4), {"border-top-left-radius": "4px"}),
+        (lambda: rx.box(bg="red", padding_x="1em"), {"background": "red", "padding-inline": "1em"}),
+        (lambda: rx.vstack(spacing="4", align="end"), {"gap": "16px", "align-items": "end"}),
+        (lambda: rx.hstack(spacing="1em"), {"gap": "1em"}),
+        (
+            lambda: rx.flex(justify="between"),
+            {"display": "flex", "justify-content": "space-between"},
+        ),
+        (lambda: rx.flex(display="grid"), {"display": "grid"}),
+        (lambda: rx.text("x", align="right"), {"text-align": "right"}),
+        (lambda: rx.spacer(), {"flex": "1"}),
+        (lambda: rx.box(style={"--tint": "red"}), {"--tint": "red"}),
+    ],
+)
+def test_styles_mean_what_they_mean_in_reflex(
+    made: Callable[[], ui.Element], styled: dict[str, Any]
+) -> None:
+    assert styles(made()) == styled
+
+
+@pytest.mark.parametrize(
+    ("made", "html"),
+    [
+        (lambda: rx.heading("x", as_="h3"), "<h3>x</h3>"),
+        (lambda: rx.heading("x"), "<h1>x</h1>"),
+        (lambda: rx.text("x", as_="span"), "<span>x</span>"),
+        (lambda: rx.el.section("x", id="a"), '<section id="a">x</section>'),
+        (lambda: rx.el.del_("x"), "<del>x</del>"),
+        (lambda: rx.el.input(size=3), '<input size="3">'),
+        (lambda: rx.input(size="3"), '<input type="text" data-size="3">'),
+        (lambda: rx.button("x", color_scheme="red", is_disabled=True),
+         '<button type="button" data-color-scheme="red" disabled>x</button>'),
+        (lambda: rx.input(default_value="x", max_length=4, read_only=True),
+         '<input type="text" value="x" maxlength="4" readonly>'),
+        (lambda: rx.chakra.number_input(min_=0, max_=9), '<input type="number" min="0" max="9">'),
+        (lambda: rx.link("x", href="/y", is_external=True),
+         '<a href="/y" target="_blank">x</a>'),
+        (lambda: rx.link("x", href="/y"), '<a href="/y">x</a>'),
+        (lambda: rx.image(src="/x.png"), '<img src="/x.png" alt>'),
+        (lambda: rx.select(["s", "m"]),
+         '<select><option value="s">s</option><option value="m">m</option></select>'),
+        (lambda: rx.unordered_list(rx.list_item("x")), "<ul><li>x</li></ul>"),
+        (lambda: rx.form(rx.fragment("a", "b"), reset_on_submit=True),
+         "<form data-as-reset>ab</form>"),
+        (lambda: rx.el.label("x", html_for="y"), '<label for="y">x</label>'),
+    ],
+)  # fmt: skip
+def test_elements_are_those_of_html(made: Callable[[], ui.Element], html: str) -> None:
+    assert ui.render(made()) == html
+
+
+def test_the_options_of_a_select_may_be_a_var() -> None:
+    assert "data-as-foreach" in ui.render(rx.select(Kettle.log))
+
+
+def test_what_rows_branches_and_cases_show_is_chosen_in_the_browser() -> None:
+    rows = rx.foreach(Kettle.log, lambda word, index: rx.text(index, ". ", word))
+    assert isinstance(rows, rx.Component)
+    kind = rx.match(Kettle.degrees, (100, "boils"), (20, 30, "is cold"), "is warm")
+    assert isinstance(kind, Expression)
+
+
+# ---- Pages --------------------------------------------------------------------------------------
+
+
+async def routes(app: rx.App) -> set[str]:
+    async with app:
+        return set(app._pages)
+
+
+async def test_a_page_goes_by_the_name_of_its_function_unless_it_is_given_a_route() -> None:
+    def index():
+        return rx.text("x")
+
+    def about_us():
+        return rx.text("x")
+
+    app = rx.App(root=Root)
+    app.add_page(index)
+    app.add_page(about_us, title="About", description="Who we <are>")
+    app.add_page(about_us, route="about_us")
+    app.add_page(rx.text("x"), "/bare", on_load=[Kettle.refer])
+    assert await routes(app) == {"/", "/about-us", "/about_us", "/bare"}
+    assert '<meta name="description" content="Who we &lt;are&gt;">' in app._pages["/about-us"]
+    assert "<title>About</title>" in app._pages["/about-us"]
+    with pytest.raises(PageError, match="there is a page at '/' already"):
+        app.add_page(index)
+    with pytest.raises(TypeError, match="is given an element"):
+        app.add_page(rx.text("x"))
+
+
+SITE = """
+import actorstate.reflex as rx
+
+class {name}Root(rx.State, root=True):
+    pass
+
+def make():
+    return rx.App(root={name}Root)
+
+@rx.page()
+def index():
+    return rx.text("{name}")
+
+@rx.page(route="/more", title="More of {name}")
+def more():
+    return rx.text("more of {name}")
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def load(name: str) -> Any:
+        (tmp_path / f"{name}.py").write_text(SITE.format(name=name.title()))
+        return importlib.import_module(name)
+
+    yield load
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+async def test_decorated_pages_belong_to_the_apps_of_their_own_package(
+    site: Callable[[str], Any],
+) -> None:
+    tea, coffee = site("tea"), site("coffee")
+    for module, name in [(tea, "Tea"), (coffee, "Coffee")]:
+        app = module.make()
+        assert await routes(app) == {"/", "/more"}
+        assert f"<p>{name}</p>" in app._pages["/"]
+        assert await routes(app) == {"/", "/more"}  # entered again
+    assert await routes(rx.App(root=Root)) == set()
+
+
+async def test_the_pages_of_all_modules_of_a_package_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "tea_house"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "pages.py").write_text(
+        "import actorstate.reflex as rx\n@rx.page('/menu')\ndef menu():\n    return rx.text('x')\n"
+    )
+    (package / "site.py").write_text(
+        "import actorstate.reflex as rx\nimport tea_house.pages\n"
+        "class TeaHouse(rx.State, root=True):\n    pass\napp = rx.App(root=TeaHouse)\n"
+    )
+    app = importlib.import_module("tea_house.site").app
+    assert await routes(app) == {"/menu"}
+    for name in ("tea_house", "tea_house.pages", "tea_house.site"):
+        del sys.modules[name]
+
+
+async def test_a_module_that_is_loaded_anew_replaces_its_pages(site: Callable[[str], Any]) -> None:
+    module = importlib.reload(site("teapot"))
+    app = module.make()
+    assert await routes(app) == {"/", "/more"}
+
+
+async def test_the_pages_of_a_module_are_gone_with_it(site: Callable[[str], Any]) -> None:
+    module = weakref.ref(site("fleeting"))
+    del sys.modules["fleeting"]
+    gc.collect()
+    assert module() is None
+
+
+# ---- What is not here ---------------------------------------------------------------------------
+
+IN_GUIDE = "docs/coming-from-reflex.md says what is, and what to use instead"
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "named"),
+    [
+        (lambda: rx.moment, AttributeError, "rx.moment"),
+        (lambda: rx.chakra.slider, AttributeError, "rx.chakra.slider"),
+        (lambda: rx.text.strong, AttributeError, "rx.text.strong"),
+        (lambda: rx.state.BaseState, AttributeError, "rx.state.BaseState"),
+        (lambda: rx.utils.console, AttributeError, "rx.utils.console"),
+        (lambda: rx.utils.prerequisites.is_windows, AttributeError,
+         "rx.utils.prerequisites.is_windows"),
+        (lambda: Kettle.is_hydrated, AttributeError, "Kettle.is_hydrated"),
+        (lambda: rx.State.setvar, AttributeError, "State.setvar"),
+        (lambda: rx.App().api, AttributeError, "rx.App.api"),
+        (lambda: rx.App(theme=1), TypeError, "rx.App(theme=)"),
+        (lambda: rx.App().add_page(rx.box, "/", image="x"), TypeError, "app.add_page(image=)"),
+        (lambda: rx.App().add_page(rx.box, "/[id]"), TypeError,
+         "a route with a parameter, such as '/[id]',"),
+        (lambda: rx.page(script_tags=[]), TypeError, "rx.page(script_tags=)"),
+        (lambda: rx.event(throttle=500), TypeError, "rx.event(throttle=)"),
+        (lambda: rx.var(interval=1), TypeError, "rx.var(interval=)"),
+        (lambda: rx.var(backend=True), TypeError, "rx.var(backend=)"),
+        (lambda: rx.field(1, is_var=False), TypeError, "rx.field(is_var=)"),
+        (lambda: rx.redirect("/", replace=True), TypeError, "rx.redirect(replace=)"),
+        (lambda: rx.button("x", on_mount=Kettle.pour), TypeError, "rx.button(on_mount=)"),
+        (lambda: rx.box(_hover={"color": "red"}), TypeError, "rx.box(_hover=)"),
+        (lambda: rx.box(style={"_hover": {}}), TypeError, "rx.box(_hover=)"),
+        (lambda: rx.box(widht="8em"), TypeError, "rx.box(widht=)"),
+        (lambda: rx.box(width=["9em", "5em"]), TypeError,
+         "rx.box(width=) by the width of the screen"),
+        (lambda: rx.el.div(key="x"), TypeError, "rx.el.div(key=)"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_here_is_refused_with_the_page_that_says_what_to_use(
+    ask: Callable[[], object], kind: type[Exception], named: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        ask()
+    assert str(caught.value) == f"{named} is not in actorstate.reflex; {IN_GUIDE}"
+
+
+async def test_a_name_of_reflexs_state_is_refused_on_an_instance_too(app: rx.App) -> None:
+    kettle: Any = await read(app, Kettle)
+    with pytest.raises(AttributeError, match=f"Kettle.is_hydrated is not in .*{IN_GUIDE}"):
+        _ = kettle.is_hydrated
+    with pytest.raises(AttributeError, match="State.router.url is not in"):
+        _ = kettle.router.url
+
+
+async def test_a_slip_of_the_pen_is_not_taken_for_a_name_of_reflex(app: rx.App) -> None:
+    with pytest.raises(AttributeError, match="^Kettle has no var or handler 'degres'$"):
+        _ = Kettle.degres
+    kettle: Any = await read(app, Kettle)
+    with pytest.raises(AttributeError, match="^'Kettle' object has no attribute 'degres'$"):
+        _ = kettle.degres
+
+
+def test_a_var_may_have_a_name_that_reflex_has_for_itself() -> None:
+    class Free(rx.State, root=True):
+        vars: list[str]
+        is_hydrated: bool
+
+    assert isinstance(Free.vars, Expression)
+    assert isinstance(Free.is_hydrated, Expression)
+
+
+def test_milliseconds_are_not_taken_for_seconds() -> None:
+    with pytest.raises(ValueError, match="at most 60 seconds, got 500; is that in milliseconds"):
+        rx.input(on_change=Kettle.set_target.debounce(500))
+
+
+# ---- The guide ----------------------------------------------------------------------------------
+
+
+def rows(title: str) -> list[list[str]]:
+    """Give the cells of the tables under a heading and the headings below it."""
+    part = re.split(rf"^## {title}$", GUIDE.read_text(), flags=re.MULTILINE)[1]
+    part = re.split(r"^## ", part, flags=re.MULTILINE)[0]
+    lines = re.findall(r"^\| (.*) \|$", part, re.MULTILINE)
+    return [cells for line in lines if "`" in (cells := line.split(" | "))[0]]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`((?:rx|State|app)\.[\w.]+)`", cell)
+
+
+def look_up(name: str) -> object:
+    found: Any = {"rx": rx, "State": Kettle, "app": rx.App()}[name.partition(".")[0]]
+    for part in name.split(".")[1:]:
+        found = getattr(found, part)
+    return found
+
+
+def test_all_that_is_here_is_in_the_guide_and_what_is_covered_there_is_here() -> None:
+    covered = {name for row in rows("What is covered") for name in names(row[0])}
+    assert covered >= {f"rx.{name}" for name in rx.__all__}
+    for name in covered:
+        look_up(name)
+
+
+def test_what_the_guide_calls_missing_is_refused_and_has_something_to_use_instead() -> None:
+    missing = rows("What is missing")
+    assert len(missing) > 10
+    for row in missing:
+        assert len(row) == 2
+        assert row[1].strip()
+        for name in names(row[0]):
+            with pytest.raises(AttributeError, match=IN_GUIDE):
+                look_up(name)
+
+
+def test_each_name_of_reflexs_state_is_in_the_guide() -> None:
+    missing = {name for row in rows("What is missing") for name in names(row[0])}
+    assert {f"State.{name}" for name in _OF_REFLEX} <= missing
