@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from actorstate.actors.errors import ErrorContext, Reporter
+from actorstate.actors.flavor import Flavor
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
 from actorstate.actors.limits import Limits
@@ -39,7 +40,7 @@ from actorstate.actors.pages import Pages
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
-from actorstate.actors.turns import Ending, TokenDoor, TurnGrant, settle
+from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
 from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
@@ -74,6 +75,7 @@ class Services:
     background_tasks: set[BackgroundTask]
     """The live set; a background task that ends is taken out."""
     watch: TurnWatch
+    flavor: Flavor
     reporter: Reporter
     limits: Limits
 
@@ -211,8 +213,8 @@ class TokenActor(TrioActor):
                 result = handler.function(state, *arguments)
             follow_ups: tuple[FollowUp, ...] = ()
             if result is not None or self._tree.computed.awaited():
-                with Holding(turn, self._services.watch):
-                    follow_ups = await self._bring_to_end(result, turn, origin)
+                with Holding(turn, self._services.watch) as holding:
+                    follow_ups = await self._bring_to_end(result, holding, origin)
             else:
                 self._services.watch.note(turn, started)
             if self._commit_now is not None:
@@ -233,31 +235,33 @@ class TokenActor(TrioActor):
     ) -> None:
         """Tell the program what a handler raised; its sender learns that there was something."""
         label = token_label(self._token)
+        self._services.flavor.explain(error)
         logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
         self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
         context = ErrorContext("handler", str(handler), self._token, arguments)
         self._services.reporter.report(error, context)
 
     async def _bring_to_end(
-        self, result: object, turn: Turn, origin: Origin
+        self, result: object, holding: Holding, origin: Origin
     ) -> tuple[FollowUp, ...]:
         """Await what calling a handler gave, and what is computed from what it did."""
-        at_yield = functools.partial(self._checkpoint, turn, origin.without_event())
+        at_yield = functools.partial(self._checkpoint, holding, origin.without_event())
+        run = self._services.flavor.runner(holding.scope)
         if inspect.iscoroutine(result):
-            result = await result
+            result = await run(result)
         elif inspect.isgenerator(result):
             result = await finish_plain(result, at_yield)
         elif inspect.isasyncgen(result):
-            result = await finish(result, at_yield)
-        if turn.failure is not None:  # at a `yield`, where it was caught
-            raise turn.failure
+            result = await finish(result, at_yield, run)
+        if holding.turn.failure is not None:  # at a `yield`, where it was caught
+            raise holding.turn.failure
         follow_ups = as_follow_ups(result)
-        await settle(self._tree)
+        await self._door.settle(holding.scope)
         return follow_ups
 
-    async def _checkpoint(self, turn: Turn, origin: Origin, value: object) -> None:
-        follow_ups = as_follow_ups(value)
-        await settle(self._tree)
+    async def _checkpoint(self, holding: Holding, origin: Origin, value: object) -> None:
+        turn, follow_ups = holding.turn, as_follow_ups(value)
+        await self._door.settle(holding.scope)
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
@@ -552,8 +556,8 @@ class TokenActor(TrioActor):
         try:
             self._tree.router = router
             if self._tree.computed.awaited(welcome=True):
-                with Holding(turn, self._services.watch):
-                    await settle(self._tree, welcome=True)
+                with Holding(turn, self._services.watch) as holding:
+                    await self._door.settle(holding.scope, welcome=True)
             await self._conclude(turn, turn.commit(), (), NOBODY)
         finally:
             release(turn)
