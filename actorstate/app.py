@@ -65,7 +65,7 @@ class _Running:
     trio_token: trio.lowlevel.TrioToken
 
 
-class App:
+class App:  # not final, unlike the others: a door to the library may want an App of its own
     """The states of an application, and the pages that show them.
 
     As a library, without any web: ``async with App() as app:`` inside a trio program. Any string

@@ -26,7 +26,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType, ModuleType, NoneType
+from types import MappingProxyType, ModuleType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -38,6 +38,7 @@ from typing import (
     Self,
     TypeAlias,
     TypeVar,
+    Union,
     final,
     get_args,
     get_origin,
@@ -54,6 +55,13 @@ from actorstate.exceptions import ImmutableStateError
 from actorstate.state import effects, handlers
 from actorstate.state.computed import AsyncComputed, Computed, computed
 from actorstate.state.definition import own_annotations
+from actorstate.state.effects import (
+    console_log,
+    copy_to_clipboard as set_clipboard,
+    scroll_to,
+    set_focus,
+    set_value,
+)
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Handler, background
 from actorstate.state.router import Router
@@ -158,7 +166,6 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType(
         list: [],
         dict: {},
         set: set[Any](),
-        tuple: (),
     }
 )
 """What a var begins with that has a type and no default; each tab gets a copy of its own."""
@@ -167,13 +174,19 @@ _EMPTY: Final[Mapping[Any, Any]] = MappingProxyType(
 class _StateMeta(StateMeta):
     """Tells an attribute that only Reflex has from one that nobody has."""
 
+    @property
+    def router(cls) -> NoReturn:  # noqa: N805
+        """Refuse, and leave the words to ``__getattr__``, which Python asks then."""
+        raise AttributeError
+
     def __getattr__(cls, name: str) -> Any:  # noqa: N805 - a metaclass
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name not in _OF_REFLEX:
+            if name not in {"router", *_OF_REFLEX}:
                 raise
-        raise AttributeError(_missing(f"{cls.__name__}.{name}"), name=name, obj=cls)
+        wanted = f"{cls.__name__}.{name}" + (", in a page," if name == "router" else "")
+        raise AttributeError(_missing(wanted), name=name, obj=cls)
 
 
 class State(BaseState, metaclass=_StateMeta, mixin=True):
@@ -208,7 +221,7 @@ def _give_defaults(cls: type[State]) -> None:
         kind = get_origin(declared) or declared
         if name in vars(cls):
             continue
-        if NoneType in get_args(declared):
+        if kind in (Union, UnionType) and NoneType in get_args(declared):
             setattr(cls, name, None)
         elif kind in _EMPTY:
             setattr(cls, name, _EMPTY[kind])
@@ -405,12 +418,6 @@ def event(function: Any = None, /, *, background: bool = False, **others: object
 
 
 # ---- Effects ------------------------------------------------------------------------------------
-
-console_log = effects.console_log
-set_clipboard = effects.copy_to_clipboard
-set_focus = effects.set_focus
-set_value = effects.set_value
-scroll_to = effects.scroll_to
 
 
 def redirect(
@@ -769,15 +776,19 @@ class App(BaseApp):
     It has the pages of ``add_page``, and those that `page` decorates in its own package.
 
     Args:
-        options: those of `actorstate.App`.
+        asyncio: whether handlers may await what is asyncio's. Needs the extra
+            ``actorstate[asyncio]``.
+        options: the others of `actorstate.App`.
 
     Raises:
         TypeError: an option is one that only Reflex has.
+        ModuleNotFoundError: the extra is not installed.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, asyncio: bool = True, **options: Any) -> None:
         _refuse("rx.App", {name: one for name, one in options.items() if name not in _OPTIONS})
-        super().__init__(**{name: one for name, one in options.items() if name in _OPTIONS})
+        ours = {name: one for name, one in options.items() if name in _OPTIONS}
+        super().__init__(asyncio=asyncio, **ours)
         maker = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - whose app it is
         self._package: Final = _package_of(maker.f_globals["__name__"])
         self._added: Final[set[_Decorated]] = set()

@@ -44,7 +44,9 @@ def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("target", ["background_task.py", "fetch.py", "search.py", "demo.py"])
+@pytest.mark.parametrize(
+    "target", ["background_task.py", "fetch.py", "search.py", "kettle.py", "demo.py"]
+)
 def test_the_examples_are_served(target: str) -> None:
     with running(str(EXAMPLES / target)) as (_, address):
         page = urllib.request.urlopen(address)  # noqa: S310 - our own

@@ -52,7 +52,7 @@ class Kettle(Root):
                     self._heaters -= 1
                     return
                 self.degrees += 20
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     @rx.event(background=True)
     async def listen(self, word: str):
@@ -249,7 +249,7 @@ async def test_a_var_without_a_default_begins_empty_and_each_tab_has_its_own() -
         items: list[str]
         table: dict[str, int]
         words: rx.Field[set[str]]
-        pair: tuple[int, ...]
+        nothings: dict[str, None]
         maybe: int | None
         _hidden: list[int]
 
@@ -259,7 +259,7 @@ async def test_a_var_without_a_default_begins_empty_and_each_tab_has_its_own() -
                 assert isinstance(state, Blank)
                 assert (state.number, state.share, state.name, state.ready) == (0, 0.0, "", False)
                 assert (state.items, state.table, state.words) == ([], {}, set())
-                assert (state.pair, state.maybe, state._hidden) == ((), None, [])
+                assert (state.nothings, state.maybe, state._hidden) == ({}, None, [])
                 state.items.append(token)
 
 
@@ -292,7 +292,7 @@ async def test_states_of_both_kinds_go_together_in_one_app() -> None:
     class Ours(Both):
         count: int = 0
 
-    class Theirs(rx.State, Both):
+    class Theirs(rx.State, Both):  # pyright: ignore
         count: int
 
     async with actorstate.App(root=Both) as app, app.modify_state(TOKEN) as state:
@@ -311,10 +311,11 @@ def styles(element: ui.Element) -> dict[str, Any]:
 
 
 def test_a_page_of_the_api_is_one_of_our_elements() -> None:
+    heating: Any = Kettle.heating  # a type checker takes it for a bool, and warns of ~
     page = rx.hstack(
         rx.heading(Kettle.degrees, " °C"),
         rx.chakra.number_input(value=Kettle.target, on_change=Kettle.set_target, width="8em"),
-        rx.button(rx.cond(~Kettle.heating, "Heat", "Stop"), on_click=Kettle.switch),
+        rx.button(rx.cond(~heating, "Heat", "Stop"), on_click=Kettle.switch),
     )
     assert isinstance(page, rx.Component)
     ours = ui.hstack(
@@ -322,7 +323,7 @@ def test_a_page_of_the_api_is_one_of_our_elements() -> None:
         ui.number_input(
             value=Kettle.target, on_change=Kettle.set_target, style={"width": "8em"}
         ),
-        ui.button(ui.cond(~Kettle.heating, "Heat", "Stop"), on_click=Kettle.switch),
+        ui.button(ui.cond(~heating, "Heat", "Stop"), on_click=Kettle.switch),
     )  # fmt: skip
     assert ui.render(page) == ui.render(ours)
 
@@ -364,7 +365,7 @@ def test_what_is_an_attribute_goes_to_the_element_and_what_is_a_style_to_its_sty
         ),
         (lambda: rx.flex(display="grid"), {"display": "grid"}),
         (lambda: rx.text("x", align="right"), {"text-align": "right"}),
-        (lambda: rx.spacer(), {"flex": "1"}),
+        (rx.spacer, {"flex": "1"}),
         (lambda: rx.box(style={"--tint": "red"}), {"--tint": "red"}),
     ],
 )
@@ -525,22 +526,24 @@ async def test_the_pages_of_a_module_are_gone_with_it(site: Callable[[str], Any]
 
 # ---- What is not here ---------------------------------------------------------------------------
 
+ANY: Any = rx  # a type checker would tell that these names are not there
+
 IN_GUIDE = "docs/coming-from-reflex.md says what is, and what to use instead"
 
 
 @pytest.mark.parametrize(
     ("ask", "kind", "named"),
     [
-        (lambda: rx.moment, AttributeError, "rx.moment"),
-        (lambda: rx.chakra.slider, AttributeError, "rx.chakra.slider"),
-        (lambda: rx.text.strong, AttributeError, "rx.text.strong"),
-        (lambda: rx.state.BaseState, AttributeError, "rx.state.BaseState"),
-        (lambda: rx.utils.console, AttributeError, "rx.utils.console"),
-        (lambda: rx.utils.prerequisites.is_windows, AttributeError,
+        (lambda: ANY.moment, AttributeError, "rx.moment"),
+        (lambda: ANY.chakra.slider, AttributeError, "rx.chakra.slider"),
+        (lambda: ANY.text.strong, AttributeError, "rx.text.strong"),
+        (lambda: ANY.state.BaseState, AttributeError, "rx.state.BaseState"),
+        (lambda: ANY.utils.console, AttributeError, "rx.utils.console"),
+        (lambda: ANY.utils.prerequisites.is_windows, AttributeError,
          "rx.utils.prerequisites.is_windows"),
         (lambda: Kettle.is_hydrated, AttributeError, "Kettle.is_hydrated"),
         (lambda: rx.State.setvar, AttributeError, "State.setvar"),
-        (lambda: rx.App().api, AttributeError, "rx.App.api"),
+        (lambda: ANY.App().api, AttributeError, "rx.App.api"),
         (lambda: rx.App(theme=1), TypeError, "rx.App(theme=)"),
         (lambda: rx.App().add_page(rx.box, "/", image="x"), TypeError, "app.add_page(image=)"),
         (lambda: rx.App().add_page(rx.box, "/[id]"), TypeError,
@@ -574,6 +577,8 @@ async def test_a_name_of_reflexs_state_is_refused_on_an_instance_too(app: rx.App
         _ = kettle.is_hydrated
     with pytest.raises(AttributeError, match="State.router.url is not in"):
         _ = kettle.router.url
+    with pytest.raises(AttributeError, match=f"Kettle.router, in a page, is not in .*{IN_GUIDE}"):
+        _ = Kettle.router
 
 
 async def test_a_slip_of_the_pen_is_not_taken_for_a_name_of_reflex(app: rx.App) -> None:
@@ -593,20 +598,196 @@ def test_a_var_may_have_a_name_that_reflex_has_for_itself() -> None:
     assert isinstance(Free.is_hydrated, Expression)
 
 
+# ---- What differs -------------------------------------------------------------------------------
+
+Check = Callable[..., Any]
+differences: dict[str, Check] = {}
+
+
+def differs(what: str) -> Callable[[Check], Check]:
+    """Mark the test of one row of the guide's table."""
+
+    def mark(check: Check) -> Check:
+        differences[what] = check
+        return check
+
+    return mark
+
+
+@differs("a handler that raises")
+async def test_what_a_handler_changed_before_it_raised_is_undone() -> None:
+    class Leak(rx.State, root=True):
+        drops: int = 0
+
+        def drip(self):
+            self.drops += 1
+            raise ValueError("dry")
+
+    async with rx.App(root=Leak) as app:
+        await app.directory.ref(TOKEN).ask(Event("leak.drip"), block=False)
+        assert (await read(app, Leak)).drops == 0
+
+
+@differs("types of vars")
+async def test_what_is_assigned_is_of_the_type_of_the_var(app: rx.App) -> None:
+    async with app.modify_state(TOKEN) as state:
+        with pytest.raises(TypeError, match="Kettle.degrees"):
+            state.get_substate(Kettle).degrees = "hot"  # pyright: ignore
+
+
+@differs("arguments of a handler")
+async def test_arguments_are_exactly_of_the_annotated_type() -> None:
+    class Scale(rx.State, root=True):
+        grams: int = 0
+
+        def weigh(self, grams: int):
+            self.grams = grams
+
+    async with rx.App(root=Scale) as app:
+        app.directory.ref(TOKEN).tell(Attach(client := Client()))
+        sent = Event("scale.weigh", ["5"], 1, "page")
+        await app.directory.ref(TOKEN).ask(sent, block=False)
+        assert [failure.code for failure in client.failures] == ["bad_arguments"]
+
+
+@differs("`rx.var(cache=False)`")
+async def test_a_var_without_a_cache_is_computed_when_what_it_reads_has_changed() -> None:
+    asked: list[int] = []
+
+    class Clock(rx.State, root=True):
+        ticks: int = 0
+        other: int = 0
+
+        @rx.var(cache=False)
+        def doubled(self) -> int:
+            asked.append(self.ticks)
+            return self.ticks * 2
+
+    async with rx.App(root=Clock) as app:
+        for name in ("ticks", "other", "ticks"):
+            async with app.modify_state(TOKEN) as state:
+                setattr(state, name, getattr(state, name) + 1)
+                assert isinstance(state, Clock)
+                assert state.doubled == state.ticks * 2
+    assert asked == [1, 2]
+
+
+@differs("`rx.field(default_factory=...)`")
+async def test_a_factory_is_called_once_and_each_tab_gets_a_copy() -> None:
+    made: list[list[str]] = []
+
+    def make() -> list[str]:
+        made.append([])
+        return made[-1]
+
+    class Basket(rx.State, root=True):
+        items: rx.Field[list[str]] = rx.field(default_factory=make)
+
+    async with rx.App(root=Basket) as app:
+        for token in ("a", "b"):
+            async with app.modify_state(token) as state:
+                assert isinstance(state, Basket)
+                state.items.append(token)
+                assert state.items == [token]
+    assert made == [[]]
+
+
+@differs("`MyState.set_name.debounce(500)`")
 def test_milliseconds_are_not_taken_for_seconds() -> None:
     with pytest.raises(ValueError, match="at most 60 seconds, got 500; is that in milliseconds"):
         rx.input(on_change=Kettle.set_target.debounce(500))
+    pour: Any = Kettle.pour
+    with pytest.raises(ValueError, match="at most 60 seconds, got 100"):
+        pour.throttle(100)
+    assert pour.throttle(60).throttled == 60
+
+
+@differs("`MyState.set_name`")
+async def test_a_setter_that_the_program_has_not_named_cannot_be_called(app: rx.App) -> None:
+    app.directory.ref(TOKEN).tell(Attach(client := Client()))
+    await fire(app, "kettle.set_heating", True)
+    assert [failure.code for failure in client.failures] == ["unknown_handler"]
+
+
+@differs("a field for a number")
+def test_a_number_is_sent_when_it_is_settled() -> None:
+    made = rx.chakra.number_input(on_change=Kettle.set_target)
+    assert set(made.attributes.events) == {"change"}
+    typed = rx.input(type="number", on_change=Kettle.set_target)
+    assert set(typed.attributes.events) == {"change"}
+
+
+@differs("`default_value=MyState.name`")
+def test_a_first_value_that_is_a_var_is_followed() -> None:
+    assert "value" in rx.input(default_value=Kettle.target).attributes.bound
+
+
+@differs('`on_click=rx.redirect("/")`')
+def test_an_effect_is_for_a_handler_to_return() -> None:
+    with pytest.raises(TypeError, match="write a handler that returns the effect"):
+        rx.button("x", on_click=rx.redirect("/"))
+
+
+@differs("`on_click=[MyState.a, MyState.b]`")
+def test_an_event_runs_one_handler() -> None:
+    with pytest.raises(TypeError, match="expected a handler such as MyState.toggle"):
+        rx.button("x", on_click=[Kettle.pour, Kettle.refer])
+
+
+@differs("`rx.cond(True, a, b)`")
+def test_what_is_known_now_is_for_python_to_choose() -> None:
+    with pytest.raises(TypeError, match="write `a if x else b`"):
+        rx.cond(True, "a", "b")
+
+
+@differs("`key=` in a row")
+def test_rows_are_known_by_the_key_of_the_foreach() -> None:
+    keyed = rx.foreach(Kettle.log, rx.text, key=lambda word: word)
+    assert isinstance(keyed, ui.Foreach)
+    assert keyed.key is keyed.item
+
+
+@differs("`size`, `variant`, `color_scheme`")
+def test_looks_are_told_and_not_shown() -> None:
+    made = rx.button("x", size="3", variant="soft", color_scheme="red")
+    told = {"data-size": "3", "data-variant": "soft", "data-color-scheme": "red"}
+    assert attributes(made) == {"type": "button", **told}
+    assert not made.attributes.styles
+
+
+@differs("`modify_state` gives")
+async def test_a_block_is_given_the_root_of_the_tree() -> None:
+    async with rx.App() as app, app.modify_state(TOKEN) as state:
+        assert type(state) is actorstate.State
+
+
+@differs("`app.background_tasks`")
+async def test_a_running_task_can_be_cancelled_through_its_handle() -> None:
+    class Pot(rx.State, root=True):
+        @rx.background
+        async def simmer(self):
+            await trio.sleep_forever()
+
+    async with rx.App(root=Pot) as app:
+        await app.directory.ref(TOKEN).ask(Event("pot.simmer"), block=False)
+        [task] = app.background_tasks
+        task.cancel()
+        await task.wait()
+        assert not app.background_tasks
+
+
+differs("`@rx.page`")(test_decorated_pages_belong_to_the_apps_of_their_own_package)
+differs("`index`")(test_a_page_goes_by_the_name_of_its_function_unless_it_is_given_a_route)
 
 
 # ---- The guide ----------------------------------------------------------------------------------
 
 
 def rows(title: str) -> list[list[str]]:
-    """Give the cells of the tables under a heading and the headings below it."""
-    part = re.split(rf"^## {title}$", GUIDE.read_text(), flags=re.MULTILINE)[1]
-    part = re.split(r"^## ", part, flags=re.MULTILINE)[0]
-    lines = re.findall(r"^\| (.*) \|$", part, re.MULTILINE)
-    return [cells for line in lines if "`" in (cells := line.split(" | "))[0]]
+    """Give the cells of the table under a heading, but for its own heading."""
+    part = re.split(rf"^##+ {title}$", GUIDE.read_text(), flags=re.MULTILINE)[1]
+    part = re.split(r"^##", part, flags=re.MULTILINE)[0]
+    return [line.split(" | ") for line in re.findall(r"^\| (.*) \|$", part, re.MULTILINE)][1:]
 
 
 def names(cell: str) -> list[str]:
@@ -629,7 +810,7 @@ def test_all_that_is_here_is_in_the_guide_and_what_is_covered_there_is_here() ->
 
 def test_what_the_guide_calls_missing_is_refused_and_has_something_to_use_instead() -> None:
     missing = rows("What is missing")
-    assert len(missing) > 10
+    assert len(missing) > 30
     for row in missing:
         assert len(row) == 2
         assert row[1].strip()
@@ -641,3 +822,55 @@ def test_what_the_guide_calls_missing_is_refused_and_has_something_to_use_instea
 def test_each_name_of_reflexs_state_is_in_the_guide() -> None:
     missing = {name for row in rows("What is missing") for name in names(row[0])}
     assert {f"State.{name}" for name in _OF_REFLEX} <= missing
+
+
+def test_each_row_of_what_differs_has_a_test() -> None:
+    assert {row[0] for row in rows("What differs")} == set(differences)
+
+
+KEYWORDS: dict[str, list[Check]] = {
+    "`rx.App(theme=, style=, stylesheets=, head_components=)`": [
+        lambda: rx.App(theme=1),
+        lambda: rx.App(style={}),
+        lambda: rx.App(stylesheets=[]),
+        lambda: rx.App(head_components=[]),
+    ],
+    "`image=`, `meta=` of a page": [
+        lambda: rx.App().add_page(rx.box, "/", image="x"),
+        lambda: rx.page(meta=[]),
+    ],
+    '`route="/post/[id]"`': [lambda: rx.App().add_page(rx.box, "/post/[id]")],
+    "`on_mount=`, `on_unmount=`": [
+        lambda: rx.box(on_mount=Kettle.pour),
+        lambda: rx.box(on_unmount=Kettle.pour),
+    ],
+    "`on_mouse_enter=`, `on_scroll=` and other events": [
+        lambda: rx.box(on_mouse_enter=Kettle.pour),
+        lambda: rx.box(on_scroll=Kettle.pour),
+        lambda: rx.box(on_double_click=Kettle.pour),
+    ],
+    "`_hover=`, `_active=`": [lambda: rx.box(_hover={}), lambda: rx.box(style={"_active": {}})],
+    '`width=["100%", "50%"]`, by the width of the screen': [
+        lambda: rx.box(width=["100%", "50%"]),
+        lambda: rx.box(style={"width": {"0px": "100%"}}),
+    ],
+    "`rx.event(throttle=, debounce=)`": [
+        lambda: rx.event(throttle=500),
+        lambda: rx.event(debounce=500),
+    ],
+    "`rx.event(stop_propagation=, prevent_default=)`": [
+        lambda: rx.event(stop_propagation=True),
+        lambda: rx.event(background=True, prevent_default=True),
+    ],
+    "`rx.var(interval=)`": [lambda: rx.var(interval=1)],
+    "`rx.var(backend=True)`": [lambda: rx.var(backend=True)],
+    "`rx.redirect(replace=True)`": [lambda: rx.redirect("/", replace=True)],
+}
+
+
+def test_keywords_that_the_guide_says_to_be_refused_are_refused() -> None:
+    assert {row[0] for row in rows("Keywords")} == set(KEYWORDS)
+    for attempts in KEYWORDS.values():
+        for attempt in attempts:
+            with pytest.raises(TypeError, match=IN_GUIDE):
+                attempt()
