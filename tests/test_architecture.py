@@ -74,7 +74,7 @@ def test_imports_stand_at_the_top(path: Path) -> None:
         ("msgspec", {"state", "web"}),
         ("cattrs", {"state", "web"}),
         ("coredis", set()),
-        ("trio_asyncio", set()),
+        ("trio_asyncio", {"actors"}),
     ],
 )
 def test_a_library_is_known_to_its_rooms_alone(library: str, rooms: set[str]) -> None:
@@ -105,6 +105,14 @@ def test_only_the_runtime_knows_pykkas_private_names() -> None:
             private = "._" in target or any(name.startswith("_") for name in names)
             if target.startswith("pykka") and private:
                 assert path.name == "runtime.py", f"{path}:{node.lineno}"
+
+
+def test_only_an_app_with_asyncio_imports_what_knows_trio_asyncio() -> None:
+    knowing = {name_of(p) for p in MODULES for t, _ in imports(p) if t == "trio_asyncio"}
+    assert knowing == {f"actorstate.actors.asyncio_{name}" for name in ("flavor", "handlers")}
+    for path in MODULES:
+        if name_of(path) not in knowing:
+            assert not knowing & {target for target, _ in imports(path)}, path
 
 
 def test_no_function_is_longer_than_one_breath() -> None:

@@ -342,6 +342,19 @@ async def test_a_block_of_a_thread_is_for_one_use_and_for_strings(app: App) -> N
         app.modify_state_from_thread(3)  # pyright: ignore
 
 
+@in_any_thread
+async def test_a_thread_that_enters_again_inside_its_block_is_refused(app: App, call: Any) -> None:
+    def enter_twice() -> None:
+        with app.modify_state_from_thread(TOKEN) as state:
+            with pytest.raises(ImmutableStateError, match="yours already"):
+                app.modify_state_from_thread(TOKEN).__enter__()
+            state.get_substate(Blocking).value = 7
+
+    await call(enter_twice)
+    async with app.modify_state(TOKEN) as state:
+        assert state.get_substate(Blocking).value == 7
+
+
 async def test_a_handler_in_a_thread_may_take_the_turn_of_another_token(app: App) -> None:
     client, other = join(app), join(app, "other")
     await fire(app, "modify_another", "other")

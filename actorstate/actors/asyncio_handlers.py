@@ -34,6 +34,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast, final
 
+import outcome
 import trio
 import trio_asyncio  # pyright: ignore[reportMissingTypeStubs] - it has none
 
@@ -149,11 +150,13 @@ class HandlerTask(asyncio.Future[Any]):
                 scope.cancel()
             self._interrupt = scope.cancel
             try:
-                value = yield trap
+                result = yield trap
             finally:
                 self._interrupt = None
+            if scope.cancel_called and isinstance(result, outcome.Error):
+                result.unwrap()  # here, where the scope can tell whether the error is of its making
             self._must_cancel = scope.cancel_called  # it came too late for this one
-            return value
+            return result
         raise asyncio.CancelledError
 
     async def _wait_for(self, future: asyncio.Future[Any]) -> None:
@@ -170,7 +173,7 @@ class HandlerTask(asyncio.Future[Any]):
             raise_cancelled = await self._until_done(future)
         finally:
             self._interrupt = None
-        if raise_cancelled is not None and future.cancelled():
+        if raise_cancelled is not None and _was_cancelled(future):
             cause = self._cancelled_by()
             if cause is None:
                 raise_cancelled()
@@ -228,6 +231,14 @@ async def _wait_until_done(future: asyncio.Future[Any]) -> Callable[[], None] | 
     future.add_done_callback(wake)
     await trio.lowlevel.wait_task_rescheduled(abort)
     return raise_cancelled
+
+
+def _was_cancelled(future: asyncio.Future[Any]) -> bool:
+    """Tell whether waiting for a future that is done raises the cancellation.
+
+    That of ``gather`` is not cancelled then, but fails with it.
+    """
+    return future.cancelled() or isinstance(future.exception(), asyncio.CancelledError)
 
 
 def _overdue_holding() -> Holding | None:
