@@ -152,8 +152,8 @@ _OF_REFLEX: Final = frozenset({
     "dirty_vars", "event_handlers", "get_class_substate", "get_client_ip", "get_cookies",
     "get_current_page", "get_delta", "get_event_triggers", "get_fields", "get_headers", "get_name",
     "get_parent_state", "get_query_params", "get_root_state", "get_sid", "get_substates",
-    "get_value", "get_var_value", "inherited_vars", "is_hydrated", "parent_state", "router_data",
-    "setvar", "substates", "vars",
+    "get_value", "get_var_value", "inherited_backend_vars", "inherited_vars", "is_hydrated",
+    "parent_state", "router_data", "set_is_hydrated", "setvar", "substates", "vars",
 })  # fmt: skip
 """Attributes of Reflex's State that ours has not. A var of a program may have such a name."""
 
@@ -175,11 +175,11 @@ class _StateMeta(StateMeta):
     """Tells an attribute that only Reflex has from one that nobody has."""
 
     @property
-    def router(cls) -> NoReturn:  # noqa: N805
+    def router(cls) -> NoReturn:  # noqa: N805 - a metaclass
         """Refuse, and leave the words to ``__getattr__``, which Python asks then."""
         raise AttributeError
 
-    def __getattr__(cls, name: str) -> Any:  # noqa: N805 - a metaclass
+    def __getattr__(cls, name: str) -> Any:  # noqa: N805
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -266,19 +266,20 @@ class PageData:
 
 
 @final
+@attrs.frozen
 class HeaderData:
     """The headers of the WebSocket handshake, as in ``self.router.headers.user_agent``.
 
     A header that was not sent is an empty text.
     """
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers: Final = headers
+    raw_headers: Mapping[str, str] = attrs.field(repr=False)
+    """All of them, by lower-case name. Cookies are secrets."""
 
     def __getattr__(self, name: str) -> str:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self._headers.get(name.replace("_", "-"), "")
+        return self.raw_headers.get(name.replace("_", "-"), "")
 
 
 @final
@@ -504,8 +505,8 @@ _LOOKS: Final = frozenset(
 # Steps that Reflex counts where CSS wants lengths.
 _STEPS: Final = dict(zip("0123456789", (0, 4, 8, 12, 16, 24, 32, 40, 48, 64), strict=True))
 _LENGTH: Final = re.compile(
-    r"(.*-)?(width|height|size|radius|gap|spacing|indent|top|right|bottom|left)"
-    r"|(margin|padding|inset)(-.*)?"
+    r"(?!line-|border-image-)(.*-)?(width|height|radius|gap|spacing|indent|top|right|bottom|left)"
+    r"|(margin|padding|inset)(-.*)?|font-size"
 )
 
 
@@ -744,9 +745,13 @@ def page(
         others: what Reflex takes besides, such as ``image``; it is refused.
 
     Raises:
-        TypeError: another option is given, which is not here.
+        TypeError: it is written without parentheses; or another option is given, which is not
+            here.
     """
     _refuse("rx.page", others)
+    if callable(route):
+        message = "@rx.page needs its parentheses: write @rx.page() or @rx.page(route=...)"
+        raise TypeError(message)
     options = {"route": route, "title": title, "description": description, "on_load": on_load}
 
     def decorate(function: Function) -> Function:
@@ -864,25 +869,22 @@ class AppModule:
     """The running app."""
 
 
-class _Prerequisites(metaclass=_Namespace):
-    @staticmethod
-    def get_app() -> AppModule:
-        """Give what has the running app as its ``app``; see `actorstate.current_app`.
-
-        Raises:
-            LookupError: no app runs the caller.
-        """
-        return AppModule(current_app())
-
-
-_Prerequisites.__qualname__ = "utils.prerequisites"
-
-
 @final
 class utils(metaclass=_Namespace):  # noqa: N801 - as Reflex names it
     """What Reflex has in ``rx.utils``."""
 
-    prerequisites = _Prerequisites
+    @final
+    class prerequisites(metaclass=_Namespace):  # noqa: N801
+        """What Reflex has in ``rx.utils.prerequisites``."""
+
+        @staticmethod
+        def get_app() -> AppModule:
+            """Give what has the running app as its ``app``; see `actorstate.current_app`.
+
+            Raises:
+                LookupError: no app runs the caller.
+            """
+            return AppModule(current_app())
 
 
 if not TYPE_CHECKING:

@@ -19,7 +19,7 @@ class KettleState(rx.State):
     tea: str = ""
     _heaters: int = 0
 
-    @rx.event(background=True)
+    @rx.background
     async def heat(self):
         async with self:
             if self._heaters > 0:

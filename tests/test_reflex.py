@@ -77,7 +77,7 @@ class Kettle(Root):
             page.host, page.path, page.raw_path, page.full_path, page.full_raw_path,
             headers.user_agent, headers.host, headers.accept_language,
         ]  # fmt: skip
-        self.log.append(page.params["cups"])
+        self.log += [page.params["cups"], headers.raw_headers["user-agent"]]
 
     def refer(self):
         self.log = [self.get_token()]
@@ -187,7 +187,7 @@ async def test_the_router_has_its_facts_under_reflexs_names(app: rx.App) -> None
         TOKEN, "192.0.2.7", "s1",
         "http://tea.test", "/kitchen", "/kitchen?cups=3",
         "http://tea.test/kitchen", "http://tea.test/kitchen?cups=3",
-        "a kettle", "tea.test", "", "3",
+        "a kettle", "tea.test", "", "3", "a kettle",
     ]  # fmt: skip
 
 
@@ -355,6 +355,8 @@ def test_what_is_an_attribute_goes_to_the_element_and_what_is_a_style_to_its_sty
     [
         (lambda: rx.box(width=100), {"width": "100px"}),
         (lambda: rx.box(opacity=0.5, z_index=2), {"opacity": 0.5, "z-index": 2}),
+        (lambda: rx.box(line_height=1.5, tab_size=4), {"line-height": 1.5, "tab-size": 4}),
+        (lambda: rx.box(font_size=20, margin_top=0), {"font-size": "20px", "margin-top": "0px"}),
         (lambda: rx.box(border_top_left_radius=4), {"border-top-left-radius": "4px"}),
         (lambda: rx.box(bg="red", padding_x="1em"), {"background": "red", "padding-inline": "1em"}),
         (lambda: rx.vstack(spacing="4", align="end"), {"gap": "16px", "align-items": "end"}),
@@ -509,6 +511,14 @@ async def test_the_pages_of_all_modules_of_a_package_are_found(
     assert await routes(app) == {"/menu"}
     for name in ("tea_house", "tea_house.pages", "tea_house.site"):
         del sys.modules[name]
+
+
+def test_a_page_decorator_without_parentheses_says_so() -> None:
+    def index():
+        return rx.text("x")
+
+    with pytest.raises(TypeError, match="@rx.page needs its parentheses"):
+        rx.page(index)  # pyright: ignore
 
 
 async def test_a_module_that_is_loaded_anew_replaces_its_pages(site: Callable[[str], Any]) -> None:
@@ -753,6 +763,17 @@ def test_looks_are_told_and_not_shown() -> None:
     told = {"data-size": "3", "data-variant": "soft", "data-color-scheme": "red"}
     assert attributes(made) == {"type": "button", **told}
     assert not made.attributes.styles
+
+
+@differs("two states of one name")
+def test_two_states_of_one_name_are_refused() -> None:
+    def define(module: str) -> None:
+        type(Kettle)("Twin", (Root,), {"__module__": module})
+
+    define("tea")
+    with pytest.raises(StateDefinitionError, match="rename one of the classes"):
+        define("coffee")
+    del Root.definition().substates["twin"]
 
 
 @differs("`modify_state` gives")
