@@ -146,6 +146,21 @@ def test_what_a_file_defines_stays_and_may_be_called_as_a_library(tmp_path: Path
     del State.definition().substates["of_the_file"]
 
 
+def test_a_file_of_a_package_finds_its_neighbours(tmp_path: Path) -> None:
+    inner = tmp_path / "shop_of_mine" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").write_text("")
+    (inner / "pages.py").write_text("from actorstate import heading\nshown = heading('x')\n")
+    (inner / "shop.py").write_text(
+        "from actorstate import App\n"
+        "from shop_of_mine.inner.pages import shown\nfrom .pages import shown as same\n"
+        "assert shown is same\napp = App()\napp.add_page(shown)\n"
+    )
+    assert isinstance(load_app(str(inner / "shop.py")), App)
+    assert sys.path[0] == str(tmp_path)
+
+
 def test_a_port_that_is_taken_is_said_plainly() -> None:
     target = str(EXAMPLES / "background_task.py")
     with running(target, "--store", "memory://") as (_, address):
