@@ -39,6 +39,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Union,
+    cast,
     final,
     get_args,
     get_origin,
@@ -502,8 +503,16 @@ _LOOKS: Final = frozenset(
     {"color_scheme", "high_contrast", "radius", "size", "trim", "underline", "variant", "weight"}
 )
 
-# Steps that Reflex counts where CSS wants lengths.
-_STEPS: Final = dict(zip("0123456789", (0, 4, 8, 12, 16, 24, 32, 40, 48, 64), strict=True))
+# What Reflex calls by words of its own: gaps are counted in steps there.
+_PIXELS: Final = (0, 4, 8, 12, 16, 24, 32, 40, 48, 64)
+_WORDS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        ("justify-content", "between"): "space-between",
+        **{("gap", str(step)): f"{pixels}px" for step, pixels in enumerate(_PIXELS)},
+    }
+)
+
+# Where a bare number is one of pixels.
 _LENGTH: Final = re.compile(
     r"(?!line-|border-image-)(.*-)?(width|height|radius|gap|spacing|indent|top|right|bottom|left)"
     r"|(margin|padding|inset)(-.*)?|font-size"
@@ -520,7 +529,7 @@ def _read_props(
     """
     props = {renamed.get(one) or _RENAMED.get(one, one): value for one, value in given.items()}
     custom: dict[str, Any] = props.pop("custom_attrs", None) or {}
-    inner = ui.sort_props(props.pop("style", None) or {})
+    inner = ui.sort_props(_checked_style(caller, props.pop("style", None)))
     outer = ui.sort_props(props)
     events = {one for one in outer.attributes if one.startswith("on_")}
     strange = [*outer.others, *(events - ui.EVENT_KEYWORDS), *inner.attributes, *inner.others]
@@ -532,13 +541,18 @@ def _read_props(
     return {**outer.attributes, **custom, **({"style": styles} if styles else {})}
 
 
+def _checked_style(caller: str, given: Any) -> Mapping[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        message = f'{caller}(style=) takes a dict such as {{"width": "8em"}}, got {given!r}'
+        raise TypeError(message)
+    return cast("Mapping[str, Any]", given or {})
+
+
 def _style(caller: str, name: str, value: Any) -> Any:
     if isinstance(value, list | dict):
         raise TypeError(_missing(f"{caller}({name}=) by the width of the screen"))
-    if name == "gap" and isinstance(value, str) and value in _STEPS:
-        return f"{_STEPS[value]}px"
-    if name == "justify-content" and value == "between":
-        return "space-between"
+    if isinstance(value, str):
+        return _WORDS.get((name, value), value)
     is_bare = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{value}px" if is_bare and _LENGTH.fullmatch(name) else value
 

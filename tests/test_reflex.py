@@ -377,6 +377,19 @@ def test_styles_mean_what_they_mean_in_reflex(
     assert styles(made()) == styled
 
 
+def test_each_style_may_follow_a_var() -> None:
+    made = rx.hstack(
+        spacing=Kettle.degrees, justify=Kettle.log[0], width=rx.cond(Kettle.heating, 1, 2)
+    )
+    assert all(one.dependencies() for one in made.attributes.styles.values())
+
+
+def test_a_style_that_is_no_dict_is_refused() -> None:
+    for wrong in (Kettle.log, "width: 8em"):
+        with pytest.raises(TypeError, match=r"rx.box\(style=\) takes a dict such as"):
+            rx.box(style=wrong)
+
+
 @pytest.mark.parametrize(
     ("made", "html"),
     [
