@@ -65,8 +65,7 @@ class _Running:
     trio_token: trio.lowlevel.TrioToken
 
 
-@final
-class App:
+class App:  # not final, unlike the others: a door to the library may want an App of its own
     """The states of an application, and the pages that show them.
 
     As a library, without any web: ``async with App() as app:`` inside a trio program. Any string
@@ -168,6 +167,7 @@ class App:
         route: str = "/",
         *,
         title: str = "actorstate",
+        description: str = "",
         on_load: object = None,
     ) -> None:
         """Show a page at a route.
@@ -176,6 +176,7 @@ class App:
             page: an element, or a function that gives one.
             route: the path of its URL, as in ``/orders``.
             title: what the browser's tab says.
+            description: what search engines show, if anything.
             on_load: what is run each time a browser loads the page: a handler, one with arguments
                 bound (``MyState.open("inbox")``), or a list of these.
 
@@ -196,7 +197,7 @@ class App:
             message = f"the page at {route!r} is None; does its function forget to return it?"
             raise PageError(message)
         invocations = _read_on_load(route, on_load)
-        self._pages[route] = render_page(body, title=title)
+        self._pages[route] = render_page(body, title=title, description=description)
         self._on_load[route] = invocations
 
     async def __aenter__(self) -> Self:

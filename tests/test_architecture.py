@@ -14,7 +14,18 @@ PACKAGE = Path(__file__).parent.parent / "actorstate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the top down; each may import those below it, and itself.
-ROOMS = ["__init__", "__main__", "app", "web", "ui", "actors", "stores", "state", "exceptions"]
+ROOMS = [
+    "__init__",
+    "__main__",
+    "reflex",
+    "app",
+    "web",
+    "ui",
+    "actors",
+    "stores",
+    "state",
+    "exceptions",
+]
 
 
 def room(module: str) -> str:
@@ -69,6 +80,16 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 def test_a_library_is_known_to_its_rooms_alone(library: str, rooms: set[str]) -> None:
     users = {room(name_of(p)) for p in MODULES for t, _ in imports(p) if t.split(".")[0] == library}
     assert users <= rooms
+
+
+def test_only_one_module_knows_reflexs_names() -> None:
+    """But for its own name, which stands in the map of the package."""
+    for path in PACKAGE.rglob("*.*"):
+        if path.suffix in {".py", ".js", ".css"} and path != PACKAGE / "reflex.py":
+            times = path.read_text().lower().count("reflex")
+            assert times == (1 if path == PACKAGE / "__init__.py" else 0), path
+    for path in MODULES:
+        assert "actorstate.reflex" not in {target for target, _ in imports(path)}, path
 
 
 def test_state_awaits_nothing() -> None:
