@@ -141,7 +141,7 @@ def store() -> MemoryStore:
 
 
 async def stored(store: MemoryStore, token: str = TOKEN) -> Any:
-    snapshot = await store.load(token)
+    snapshot = await store.peek(token)
     return snapshot and snapshot.values["root.living"]["value"]
 
 
@@ -246,7 +246,7 @@ def test_a_task_that_is_stopped_as_its_turn_is_granted_does_not_begin_it() -> No
             app.directory.ref(TOKEN).tell(Event("stopped.work"))
             await wait_all_tasks_blocked()
             stop.app = None
-        snapshot = await store.load(TOKEN)
+        snapshot = await store.peek(TOKEN)
         assert (snapshot is not None) == (len(begun) > before)
 
     for steps in range(1, 8):
@@ -394,10 +394,10 @@ async def test_an_actor_that_is_cancelled_takes_no_more_messages(
     autojump_clock: MockClock,
 ) -> None:
     class Shielding(WrappedStore):
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             with trio.CancelScope(shield=True):
                 await trio.sleep(1)
-                await super().commit(token, commit)
+                await super().commit(lease, commit)
 
     shielding = Shielding()
     async with App(root=Root, store=shielding, shutdown_timeout=2) as app:
@@ -406,7 +406,7 @@ async def test_an_actor_that_is_cancelled_takes_no_more_messages(
         await wait_all_tasks_blocked()
         left = trio.current_time()
     assert trio.current_time() - left == pytest.approx(2, abs=1)
-    snapshot = await shielding.load(TOKEN)
+    snapshot = await shielding.peek(TOKEN)
     assert snapshot is not None
     assert snapshot.version <= 3
 
@@ -472,9 +472,9 @@ class GatedStore(WrappedStore):
         super().__init__()
         self.gate = trio.Event()
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         await self.gate.wait()
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
 
 
 async def test_no_task_thread_or_socket_is_left() -> None:

@@ -186,7 +186,7 @@ def _check_left(player: Player) -> dict[str, list[str]]:
     assert player.app.background_tasks == set()
     assert world.faults == []
     for token in TOKENS:
-        snapshot = in_virtual_time(player.store.load, token)
+        snapshot = in_virtual_time(player.store.peek, token)
         value, history = stored_values(snapshot)
         # What is stored is a serial run of stretches that ended; others may have ended in vain.
         assert set(history) <= world.ended[token] - player.store.failed

@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 import attrs
 import jsonpatch
 import pytest
-import trio
 from clients import NoDoor
 from hypothesis import given, settings, strategies as st
 from values import Defined, Frozen, Item, Kind, at, changes, containers, kinds
 
-from actorstate import ImmutableStateError, MemoryStore, State
+from actorstate import ImmutableStateError, State
 from actorstate.state.patch import Operation, apply
 from actorstate.state.shapes import shape_of
 from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import Turn, hold, release
+from actorstate.stores.journal import Draft
 
 _names = itertools.count()
 
@@ -48,7 +48,7 @@ class World:
         self.cls = make_state(vars_)
         self.tree = make_tree(self.cls)
         self.model = {name: copy.deepcopy(value) for name, (_, value) in vars_.items()}
-        self.store = MemoryStore()
+        self.store = Draft()
         self.client: Any = copy.deepcopy(self.tree.public())
         self.check()
 
@@ -98,7 +98,7 @@ class World:
         before, versions = as_json(self.client), self.tree.version
         commit = turn.checkpoint() if goes_on else turn.commit()
         if commit is not None:
-            trio.run(self.store.commit, "token", commit)
+            self.store.take(commit)
             operations = [operation.to_json() for operation in commit.operations]
             self.client = jsonpatch.apply_patch(json.loads(before), wire(operations))
         turn.stored(commit)
@@ -112,10 +112,9 @@ class World:
 
     def reload(self) -> None:
         """What the store has makes the same state."""
-        snapshot = trio.run(self.store.load, "token")
+        snapshot = self.store.snapshot()
         tree = make_tree(self.cls)
-        if snapshot is not None:
-            tree.restore(snapshot.version, wire(snapshot.values))
+        tree.restore(snapshot.version, wire(snapshot.values))
         for name in self.kinds:
             assert getattr(tree.root, name) == self.model[name]
         assert as_json(tree.public()) == as_json(self.tree.public())

@@ -65,7 +65,7 @@ class Directory:
 
     async def knows(self, token: str) -> bool:
         """Tell whether the token has a state tree, awake or at rest. Activates nothing."""
-        return token in self._doors or await self._services.store.load(token) is not None
+        return token in self._doors or await self._services.store.peek(token) is not None
 
     def close(self, may_enter: Callable[[], bool]) -> None:
         """From now on let in only some.

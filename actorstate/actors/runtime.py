@@ -542,6 +542,12 @@ class TrioActor(pykka.Actor):
         return cast("Mailbox", self.actor_inbox)
 
     async def _live(self) -> None:
+        try:
+            await self._live_with_children()
+        finally:
+            await self.on_exit()
+
+    async def _live_with_children(self) -> None:
         async with trio.open_nursery() as nursery:
             self.children = Scope(nursery)
             try:
@@ -668,6 +674,9 @@ class TrioActor(pykka.Actor):
 
     def on_stop(self) -> Any:
         """Run when the actor is told to stop, after the last message. May be async."""
+
+    async def on_exit(self) -> None:
+        """Run when it and its children have ended, as the last. Must shield what it awaits."""
 
     def on_start_failed(self, error: Exception) -> None:
         """Run when the budget of restarts is spent, before the first message is refused."""

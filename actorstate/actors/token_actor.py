@@ -50,9 +50,10 @@ from actorstate.exceptions import (
 from actorstate.state.handlers import Canceller, FollowUp, Handler, Invocation, as_follow_ups
 from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
+from actorstate.state.snapshot import TaskRecord
 from actorstate.state.tree import Schema, token_label
-from actorstate.state.turn import Commit, TaskRecord, Turn, hold, release
-from actorstate.stores.base import Store
+from actorstate.state.turn import Commit, Turn, hold, release
+from actorstate.stores.base import CommitNow, Lease, Store
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -69,7 +70,7 @@ class Services:
 
     schema: Schema
     store: Store
-    commit_now: Callable[[str, Commit], None] | None
+    commit_now: CommitNow | None
     """The store's, if it never waits."""
     background_tasks: set[BackgroundTask]
     """The live set; a background task that ends is taken out."""
@@ -115,6 +116,7 @@ class TokenActor(TrioActor):
         self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
+        self._lease: Lease | None = None
         door.ref = self.actor_ref
 
     def __str__(self) -> str:
@@ -124,7 +126,8 @@ class TokenActor(TrioActor):
 
     async def on_start(self) -> None:
         """Bring the state tree to life from its snapshot, and its background tasks with it."""
-        snapshot = await self._services.store.load(self._token)
+        loaded = await self._services.store.load(self._token, lambda: None)
+        self._lease, snapshot = loaded.lease, loaded.snapshot
         if snapshot is not None:
             self._tree.restore(snapshot.version, snapshot.values)
             for record in snapshot.tasks:
@@ -160,6 +163,12 @@ class TokenActor(TrioActor):
         for message in left:
             if isinstance(message, Attach):
                 message.connection.close()
+
+    async def on_exit(self) -> None:
+        """Give the token up."""
+        if self._lease is not None:
+            with trio.CancelScope(shield=True):
+                await self._services.store.release(self._lease)
 
     def on_receive(self, message: object) -> Any:
         """Do what one message asks for, to its end, before the next is taken."""
@@ -365,7 +374,7 @@ class TokenActor(TrioActor):
         """Let the snapshot have the records of the tasks that run, where it has not."""
         if not self._tasks.is_saved:
             records = Commit(self._tree.version, (), (), self._tasks.records())
-            await self._services.store.commit(self._token, records)
+            await self._services.store.commit(self._lease, records)
             self._tasks.is_saved = True
 
     async def _save_tasks_or_later(self) -> None:
@@ -439,7 +448,7 @@ class TokenActor(TrioActor):
         to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
         if to_store is not None:
             try:
-                await self._services.store.commit(self._token, to_store)
+                await self._services.store.commit(self._lease, to_store)
             except BaseException:
                 self._unplan(messages)
                 raise
@@ -458,7 +467,7 @@ class TokenActor(TrioActor):
         to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
         if to_store is not None:
             try:
-                self._commit_now(self._token, to_store)
+                self._commit_now(self._lease, to_store)
             except BaseException:
                 self._unplan(messages)
                 raise
