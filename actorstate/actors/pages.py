@@ -50,7 +50,8 @@ class Pages:
         self._token: Final = token
         self._connections: Final[list[Connection]] = []
         self._loads: Final[dict[str, PageLoad]] = {}
-        self._owed: Final[dict[str, int]] = {}
+        self.owes: Final[dict[str, int]] = {}
+        """The events that are done, and that the snapshot does not know of, by page load."""
         self._cut: Final[dict[str, int]] = {}
 
     def restore(self, done: Mapping[str, int]) -> None:
@@ -196,7 +197,7 @@ class Pages:
         if origin.seq is not None:
             self.mark_done(origin)
             if not is_saved:
-                self._owed[origin.instance or ""] = self._loads[origin.instance or ""].done
+                self.owes[origin.instance or ""] = self._loads[origin.instance or ""].done
             self._send(origin, Ack(self._loads[origin.instance or ""].done))
 
     def _send(self, origin: Origin, notice: Notice) -> None:
@@ -224,26 +225,21 @@ class Pages:
 
     def owed(self, origin: Origin) -> tuple[tuple[str, int], ...]:
         """Give which events are done that the snapshot does not know of, with one that is now."""
+        if not self.owes:  # as good as always
+            return () if origin.seq is None else ((origin.instance or "", origin.seq),)
         if origin.seq is None:
-            return tuple(self._owed.items()) if self._owed else ()
+            return tuple(self.owes.items())
         instance = origin.instance or ""
-        if not self._owed:  # as good as always
-            return ((instance, origin.seq),)
-        latest = max(self._owed.get(instance, 0), origin.seq)
-        return tuple({**self._owed, instance: latest}.items())
+        latest = max(self.owes.get(instance, 0), origin.seq)
+        return tuple({**self.owes, instance: latest}.items())
 
     def saved(self) -> None:
         """Take note that the snapshot knows what `owed` gave."""
-        self._owed.clear()
+        self.owes.clear()
 
     def owe(self, instance: str) -> None:
         """Let the snapshot know that a page load was here, with its next commit."""
-        self._owed.setdefault(instance, self._loads[instance].done)
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether the snapshot knows of all events that are done."""
-        return not self._owed
+        self.owes.setdefault(instance, self._loads[instance].done)
 
     def done(self) -> dict[str, int]:
         """Give which events are done, for a snapshot."""

@@ -243,10 +243,7 @@ class TokenActor(TrioActor):
     async def _give_up(self) -> None:
         """Let others have the token, with everything stored."""
         self._overtime = 0
-        if self._tenure.may_store and not self._pages.is_saved:
-            await self._save_or_later(also_pages=True)
-        else:
-            await self._save_or_later()
+        await self._save_or_later(also_pages=bool(self._pages.owes))
         await self._tenure.give_up()
 
     def _on_wanted(self) -> None:
@@ -740,32 +737,41 @@ class TokenActor(TrioActor):
     @property
     def _is_saved(self) -> bool:
         """Whether the snapshot has all that cannot wait for the next change."""
-        return self._tasks.is_saved and self._calls.is_saved
+        return self._tasks.is_saved and not self._calls.unsaved
 
     def _entry(
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
     ) -> Commit:
         """Give what the store is to have: a commit, if there is one, and all that goes with it."""
-        version = commit.version if commit is not None else self._tree.version
+        if commit is None:
+            commit = Commit(self._tree.version, (), ())
         done, ran = self._pages.owed(origin), self._calls.ran(origin)
-        turn = self._tree.turn
-        # Tasks of the block may be writing at a checkpoint. A store that never waits has no use
-        # for the whole, since it has no journal.
-        is_still = turn is None or turn.state is TurnState.COMMITTING
-        whole = None
-        if self._commit_now is None and is_still:
-            whole = functools.partial(self._whole, version, dict(done), calls, ran)
         return Commit(
-            version,
-            commit.changes if commit is not None else (),
-            commit.operations if commit is not None else (),
+            commit.version,
+            commit.changes,
+            commit.operations,
             None if self._tasks.is_saved else self._tasks.records(),
             done,
             calls,
             ran,
             self._schema,
-            whole,
+            self._whole_with(commit.version, done, calls, ran)
+            if self._commit_now is None
+            else None,
         )
+
+    def _whole_with(
+        self,
+        version: int,
+        done: tuple[tuple[str, int], ...],
+        calls: tuple[CallRecord, ...],
+        ran: tuple[str, ...],
+    ) -> Callable[[], Snapshot] | None:
+        """Give what makes a snapshot of everything; None while tasks of a block may be writing."""
+        turn = self._tree.turn
+        if turn is not None and turn.state is not TurnState.COMMITTING:
+            return None
+        return functools.partial(self._whole, version, dict(done), calls, ran)
 
     def _whole(
         self,
@@ -793,7 +799,7 @@ class TokenActor(TrioActor):
         """Take note of what the snapshot has now."""
         if entry.tasks is not None:
             self._tasks.saved()
-        if entry.done:
+        if self._pages.owes:
             self._pages.saved()
         if entry.calls or entry.ran:
             self._calls.stored(entry.calls, entry.ran)
