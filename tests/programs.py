@@ -37,8 +37,8 @@ from actorstate import (
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.handlers import as_invocation
 from actorstate.state.patch import apply
+from actorstate.state.snapshot import Snapshot
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Snapshot
 
 TOKENS = ("tab", "second", "third")
 SECRET = 987_654_321
@@ -204,19 +204,20 @@ class DrawnStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - fin
         self.failed: set[str] = set()
         """The stretches that it did not take."""
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         seconds = self._schedule[self.commits % len(self._schedule)]
         self.commits += 1
         if seconds:
             await trio.sleep(abs(seconds))
         if seconds < 0:
+            token = lease.token
             self.failed |= set(await self.history(token, commit)) - set(await self.history(token))
             raise StoreDown
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
 
     async def history(self, token: str, commit: Commit | None = None) -> list[str]:
         """Give what is in the snapshot, or would be after a commit."""
-        snapshot = await self.load(token)
+        snapshot = await self.peek(token)
         values: Any = copy.deepcopy(snapshot.values) if snapshot else {}
         if commit is not None:
             apply(values, commit.changes)

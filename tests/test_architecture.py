@@ -67,13 +67,13 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("trio", {"__main__", "app", "web", "actors"}),
+        ("trio", {"__main__", "app", "web", "actors", "stores"}),
         ("trio_websocket", {"web"}),
         ("h11", {"web"}),
         ("pykka", {"actors", "exceptions"}),
-        ("msgspec", {"state", "web"}),
+        ("msgspec", {"state", "web", "stores"}),
         ("cattrs", {"state", "web"}),
-        ("coredis", set()),
+        ("coredis", {"stores"}),
         ("trio_asyncio", {"actors"}),
     ],
 )

@@ -729,9 +729,9 @@ async def test_a_task_of_asyncio_that_is_cancelled_in_its_block_undoes_it(
 
 
 class SlowStore(WrappedStore):
-    async def commit(self, token: str, commit: Any) -> None:
+    async def commit(self, lease: Any, commit: Any) -> None:
         await trio.lowlevel.checkpoint()
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
         await trio.lowlevel.checkpoint()
 
 
@@ -814,7 +814,7 @@ async def test_leaving_the_app_ends_tasks_of_asyncio_but_not_in_a_block(
     assert trio.current_time() - left == pytest.approx(4)
     assert sorted(seen) == ["came to its end", "ended", "slept"]
     assert all(task.done() for task in seen_tasks)
-    snapshot = await store.load(TOKEN)
+    snapshot = await store.peek(TOKEN)
     assert snapshot is not None
     assert snapshot.values["root.log"]["number"] == 10
 
@@ -833,7 +833,7 @@ async def test_leaving_the_app_does_not_wait_for_ever_for_a_turn_of_asyncio(
         left = trio.current_time()
     assert trio.current_time() - left == pytest.approx(3)
     assert tasks[0].cancelled()
-    assert await store.load(TOKEN) is None
+    assert await store.peek(TOKEN) is None
 
 
 async def test_what_the_block_of_the_app_raises_leaves_it_as_it_is() -> None:

@@ -729,9 +729,9 @@ async def test_a_scope_of_the_handler_that_times_out_at_a_yield_cuts_no_commit(
     autojump_clock: MockClock,
 ) -> None:
     class Slow(WrappedStore):
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             await trio.sleep(5)
-            await super().commit(token, commit)
+            await super().commit(lease, commit)
 
     async with App(root=Root, store=Slow()) as app:
         client, ref = Client(), app.directory.ref(TOKEN)

@@ -26,7 +26,6 @@ from actorstate import (
 )
 from actorstate.actors.messages import Attach, Event
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -141,8 +140,8 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-async def stored(store: Store, token: str = TOKEN) -> Any:
-    snapshot = await store.load(token)
+async def stored(store: MemoryStore | WrappedStore, token: str = TOKEN) -> Any:
+    snapshot = await store.peek(token)
     return snapshot and snapshot.values["root.living"]["value"]
 
 
@@ -247,7 +246,7 @@ def test_a_task_that_is_stopped_as_its_turn_is_granted_does_not_begin_it() -> No
             app.directory.ref(TOKEN).tell(Event("stopped.work"))
             await wait_all_tasks_blocked()
             stop.app = None
-        snapshot = await store.load(TOKEN)
+        snapshot = await store.peek(TOKEN)
         assert (snapshot is not None) == (len(begun) > before)
 
     for steps in range(1, 8):
@@ -307,7 +306,7 @@ def test_a_background_task_that_waits_for_the_end_of_another_is_not_begun() -> N
             for number in range(2):
                 app.directory.ref(TOKEN).tell(Event("queued.work", [number]))
             await wait_all_tasks_blocked()
-        snapshot = await store.load(TOKEN)
+        snapshot = await store.peek(TOKEN)
         assert snapshot is not None
         assert [record.args for record in snapshot.tasks] == [(0,), (1,)]
 
@@ -429,10 +428,10 @@ async def test_an_actor_that_is_cancelled_takes_no_more_messages(
     autojump_clock: MockClock,
 ) -> None:
     class Shielding(WrappedStore):
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             with trio.CancelScope(shield=True):
                 await trio.sleep(1)
-                await super().commit(token, commit)
+                await super().commit(lease, commit)
 
     shielding = Shielding()
     async with App(root=Root, store=shielding, shutdown_timeout=2) as app:
@@ -441,7 +440,7 @@ async def test_an_actor_that_is_cancelled_takes_no_more_messages(
         await wait_all_tasks_blocked()
         left = trio.current_time()
     assert trio.current_time() - left == pytest.approx(2, abs=1)
-    snapshot = await shielding.load(TOKEN)
+    snapshot = await shielding.peek(TOKEN)
     assert snapshot is not None
     assert snapshot.version <= 3
 
@@ -540,9 +539,9 @@ class GatedStore(WrappedStore):
         super().__init__()
         self.gate = trio.Event()
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         await self.gate.wait()
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
 
 
 async def test_no_task_thread_or_socket_is_left() -> None:

@@ -29,9 +29,9 @@ SEEDS = range(2)  # who of those that can run comes first is drawn
 class WaitingStore(WrappedStore):
     """Its commits take some steps; and are not torn, as the contract says."""
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         await trio.lowlevel.checkpoint()
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
 
@@ -98,7 +98,7 @@ def begin(app: App, page: Client, path: str) -> None:
 
 async def stored(store: Store, token: str = TOKEN) -> tuple[list[str], int]:
     """Give the steps and the others that the store has."""
-    snapshot = await store.load(token)
+    snapshot = await store.peek(token)
     values: Any = snapshot.values.get("root.struck", {}) if snapshot is not None else {}
     return values.get("steps", []), values.get("others", 0)
 

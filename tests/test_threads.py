@@ -217,7 +217,7 @@ async def test_leaving_the_app_waits_for_the_thread_and_undoes_what_it_did() -> 
             assert not left.is_set()
             Blocking.gate.set()
     assert left.is_set()
-    assert await store.load(TOKEN) is None
+    assert await store.peek(TOKEN) is None
 
 
 async def test_a_thread_that_asks_whether_it_is_cancelled_ends_at_once() -> None:
@@ -228,7 +228,7 @@ async def test_a_thread_that_asks_whether_it_is_cancelled_ends_at_once() -> None
             app.directory.ref(TOKEN).tell(Event("root.blocking.wait_patiently", [], 1, "page"))
             await Blocking.entered.wait()
     assert not Blocking.gate.is_set()
-    assert await store.load(TOKEN) is None
+    assert await store.peek(TOKEN) is None
 
 
 async def test_a_handler_in_a_thread_may_start_a_task_of_the_apps(app: App) -> None:
@@ -476,7 +476,7 @@ async def test_a_thread_that_holds_a_turn_when_the_app_is_left_undoes_it_itself(
                 await entered.wait()
             gate.set()
     assert len(refused) == 1
-    assert await store.load(TOKEN) is None
+    assert await store.peek(TOKEN) is None
 
 
 @in_any_thread

@@ -164,9 +164,9 @@ class Slowly(Root):
 class SlowStore(WrappedStore):
     seconds: float = 0
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         await trio.sleep(self.seconds)
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
 
 
 @pytest.fixture
@@ -415,10 +415,10 @@ async def test_an_error_of_the_store_that_is_caught_at_a_yield_is_raised_at_the_
     class Failing(WrappedStore):
         error: OSError | None = None
 
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             if self.error is not None:
                 raise self.error
-            await super().commit(token, commit)
+            await super().commit(lease, commit)
 
     store = Failing()
     async with App(root=Root, store=store, on_error=lambda *it: told.append(it)) as app:

@@ -178,6 +178,8 @@ class TokenDoor:
 
     ref: TrioActorRef[Any]
     """The token actor; it brings this itself."""
+    rest_if_unused: Callable[[int], None]
+    """Puts it to rest if nothing came by in so many rounds; likewise."""
 
     def __init__(  # noqa: PLR0913 - made in one place, the directory
         self,
