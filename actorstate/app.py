@@ -227,6 +227,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             flavor=flavor,
             reporter=self._reporter,
             limits=self._limits,
+            is_leaving=lambda: self._is_leaving,
         )
         scope.start_soon(watch.run, name="watch over turns")
         self._running = _Running(

@@ -433,6 +433,52 @@ async def test_a_cancelled_task_meets_the_cancellation_that_its_code_knows(
     assert world.errors == []
 
 
+async def test_a_task_cancelled_as_it_waits_for_its_turn_meets_it_as_well(
+    world: World, autojump_clock: MockClock
+) -> None:
+    seen: list[str] = []
+
+    async def code(log: Log) -> None:
+        await asyncio.sleep(1)
+        try:
+            async with log:
+                raise AssertionError
+        except asyncio.CancelledError:
+            seen.append("asyncio")
+            await asyncio.sleep(1)
+            seen.append("cleaned up")
+            raise
+
+    task = await world.task(code)
+    async with world.app.modify_state(TOKEN):
+        await trio.sleep(2)
+        task.cancel()
+        await task.wait()
+    assert seen == ["asyncio", "cleaned up"]
+    assert world.errors == []
+
+
+async def test_what_trio_was_told_asyncio_is_not_told_again(
+    world: World, autojump_clock: MockClock
+) -> None:
+    seen: list[str] = []
+
+    async def code(log: Log) -> None:
+        try:
+            async with trio.open_nursery():
+                await trio.sleep_forever()
+        finally:
+            await asyncio.sleep(1)
+            seen.append("cleaned up")
+
+    task = await world.task(code)
+    await wait_all_tasks_blocked()
+    task.cancel()
+    await task.wait()
+    assert seen == ["cleaned up"]
+    assert world.errors == []
+
+
 async def test_cleaning_up_has_its_time_and_no_more(
     world: World, autojump_clock: MockClock
 ) -> None:
@@ -808,6 +854,31 @@ async def test_an_app_that_is_cancelled_ends_with_its_loop(autojump_clock: MockC
     assert scope.cancelled_caught
     assert trio.current_time() == pytest.approx(1)
     assert tasks[0].cancelled()
+
+
+async def test_generators_that_tasks_left_half_way_do_not_keep_the_app_from_ending(
+    autojump_clock: MockClock,
+) -> None:
+    async def count() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.append("closed")
+
+    async def take_one() -> None:
+        kept.append(count())
+        await anext(kept[0])
+
+    async def code(log: Log) -> None:
+        await asyncio.create_task(take_one())
+
+    kept: list[AsyncIterator[int]] = []
+    closed: list[str] = []
+    with trio.fail_after(100):
+        async with App(root=Root, asyncio=True) as app:
+            await World(app, []).run("event", code)
+    assert closed == ["closed"]
 
 
 async def test_two_apps_have_a_loop_each(autojump_clock: MockClock) -> None:

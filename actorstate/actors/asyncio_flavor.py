@@ -101,6 +101,8 @@ class AsyncioFlavor:
 
         The error of the block does not pass through the loop, which would put it into a group.
         """
+        assert self._loop is not None, "it was not entered"
+        self._loop.set_task_factory(None)  # what closes the loop is no task of the program's
         await self._opened.__aexit__(None, None, None)
 
     # ---- the code of the program ---------------------------------------------------------------
@@ -117,6 +119,11 @@ class AsyncioFlavor:
         except RuntimeError:  # no loop of asyncio runs here
             return None
         return AsyncioTask(task) if isinstance(task, asyncio.Task) else None
+
+    def translate(self, cancelled: trio.Cancelled) -> BaseException:
+        """Give it in asyncio's words to a handler; see ``asyncio_handlers``."""
+        task = cast("object", asyncio.current_task(self._loop))
+        return task.translate(cancelled) if isinstance(task, HandlerTask) else cancelled
 
     def explain(self, error: BaseException) -> None:
         """Add nothing: what could be missing is there."""

@@ -9,7 +9,8 @@ has no such task, and lets asyncio's code see trio's ``Cancelled``, which it doe
 Cancellation crosses both ways, and arrives as what the waiting code knows:
 
     ==========================  ================================  ===========================
-    cancelled by                waiting for a future of asyncio   waiting for trio
+    cancelled by                waiting for a future of asyncio,  waiting for trio
+                                or for a turn
     ==========================  ================================  ===========================
     the library (a task is      ``asyncio.CancelledError``, once  ``trio.Cancelled``, at
     cancelled, a turn takes     (*)                               every await, as always
@@ -110,9 +111,9 @@ class HandlerTask(asyncio.Future[Any]):
         outer = _current_loop.set(loop)
         try:
             return await self._drive(_as_coroutine(awaitable))
-        except asyncio.CancelledError:
-            # If it was trio that cancelled, the answer is in trio's words.
-            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException as error:
+            if _is_of_cancellation(error):  # if it was trio that cancelled, say it in trio's words
+                await trio.lowlevel.checkpoint_if_cancelled()
             raise
         finally:
             _current_loop.reset(outer)
@@ -153,8 +154,10 @@ class HandlerTask(asyncio.Future[Any]):
                 result = yield trap
             finally:
                 self._interrupt = None
-            if scope.cancel_called and isinstance(result, outcome.Error):
-                result.unwrap()  # here, where the scope can tell whether the error is of its making
+            if isinstance(result, outcome.Error) and isinstance(result.error, trio.Cancelled):
+                if scope.cancel_called:
+                    result.unwrap()  # here, where the scope can tell whether it is of its making
+                self._is_told()
             self._must_cancel = scope.cancel_called  # it came too late for this one
             return result
         raise asyncio.CancelledError
@@ -173,12 +176,23 @@ class HandlerTask(asyncio.Future[Any]):
             raise_cancelled = await self._until_done(future)
         finally:
             self._interrupt = None
-        if raise_cancelled is not None and _was_cancelled(future):
-            cause = self._cancelled_by()
-            if cause is None:
-                raise_cancelled()
+        if raise_cancelled is not None and _was_cancelled(future) and not self._is_told():
+            raise_cancelled()
+
+    def translate(self, cancelled: trio.Cancelled) -> BaseException:
+        """Give a cancellation that trio has raised in the handler as asyncio's, if it is."""
+        return asyncio.CancelledError() if self._is_told() else cancelled
+
+    def _is_told(self) -> bool:
+        """Take note that the handler learns of being cancelled; tell whether it is by the library.
+
+        Else it is by a scope that the handler has opened.
+        """
+        cause = self._cancelled_by()
+        if cause is not None and cause is not self._told:
             self._told = cause
             self._cleans_up_until = trio.current_time() + CLEANING_UP
+        return cause is not None
 
     async def _until_done(self, future: asyncio.Future[Any]) -> Callable[[], None] | None:
         """Wait. If trio cancels meanwhile, cancel the future; give what raises ``Cancelled``."""
@@ -201,6 +215,14 @@ class HandlerTask(asyncio.Future[Any]):
 
 async def _as_coroutine(awaitable: Awaitable[T]) -> T:
     return await awaitable
+
+
+def _is_of_cancellation(error: BaseException) -> bool:
+    """Tell whether an error is nothing but the cancellation, as asyncio or a nursery tells it."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.split((asyncio.CancelledError, trio.Cancelled))[1] is None
+    return isinstance(error, asyncio.CancelledError)
 
 
 def _soon(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

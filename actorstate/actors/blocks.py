@@ -54,7 +54,10 @@ class TurnBlock:
     async def enter(self) -> Turn:
         """Ask for the turn, and wait for it; see `TokenDoor.ask_for_turn`."""
         task = trio.lowlevel.current_task()
-        self._grant = await self._door.ask_for_turn(task.name, held_turns(), task)
+        try:
+            self._grant = await self._door.ask_for_turn(task.name, held_turns(), task)
+        except trio.Cancelled as cancelled:
+            raise self._door.flavor.translate(cancelled) from None
         turn = self._grant.turn
         self._holding = Holding(turn, self._door.watch).__enter__()
         turn.block = self
@@ -80,14 +83,19 @@ class TurnBlock:
     async def leave(self, error: BaseException | None) -> None:
         """End the turn: commit it, or undo it if there is an error; see `Block.leave`."""
         try:
-            try:
-                commit = await self._let_go_of(error)
-            finally:
-                release(self.grant.turn)  # not before: what is computed in there may wait, too
-            if error is None:
-                await self.grant.end(TurnEnd(commit))
+            await self._leave(error)
+        except trio.Cancelled as cancelled:
+            raise self._door.flavor.translate(cancelled) from None
         finally:
             current_run.get().left()
+
+    async def _leave(self, error: BaseException | None) -> None:
+        try:
+            commit = await self._let_go_of(error)
+        finally:
+            release(self.grant.turn)  # not before: what is computed in there may wait, too
+        if error is None:
+            await self.grant.end(TurnEnd(commit))
 
     async def _let_go_of(self, error: BaseException | None) -> Commit | None:
         """Leave the holding, with what is to be committed; or with nothing, all undone."""
@@ -100,7 +108,11 @@ class TurnBlock:
         if failure is not None:
             self.grant.give_back()
         kind = type(failure) if failure is not None else None
-        self.holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
+        try:
+            self.holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
+        except BaseException:  # also of trio, if a nursery of the block outlives it
+            self.grant.give_back()
+            raise
         if failure is not None and failure is not error:
             raise failure
         return commit

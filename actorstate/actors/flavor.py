@@ -91,6 +91,10 @@ class Flavor(Protocol):
         """Give the running task if it is none of trio's."""
         ...
 
+    def translate(self, cancelled: trio.Cancelled) -> BaseException:
+        """Give the cancellation of a block as the code around it knows it."""
+        ...
+
     def explain(self, error: BaseException) -> None:
         """Add a note to an error, if it comes from awaiting what may not be awaited here."""
         ...
@@ -119,6 +123,10 @@ class TrioFlavor:
     def foreign_task(self) -> ForeignTask | None:
         """Give None."""
         return None
+
+    def translate(self, cancelled: trio.Cancelled) -> BaseException:
+        """Give it as it is."""
+        return cancelled
 
     def explain(self, error: BaseException) -> None:
         """Add advice to what asyncio raises where it does not run."""

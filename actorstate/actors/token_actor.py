@@ -78,6 +78,8 @@ class Services:
     flavor: Flavor
     reporter: Reporter
     limits: Limits
+    is_leaving: Callable[[], bool]
+    """Tells whether the app is being left."""
 
 
 @final
@@ -112,7 +114,7 @@ class TokenActor(TrioActor):
         self._door: Final = door
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._token)
-        self._tasks: Final = Tasks(services.limits.max_tasks)
+        self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving)
         self._is_connected = False
         self._is_gone = False
         self._absence = trio.CancelScope()
@@ -265,6 +267,7 @@ class TokenActor(TrioActor):
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
+            _refuse_overdue(turn)
             with trio.CancelScope(shield=True):
                 await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
         except BaseException as error:
@@ -410,8 +413,10 @@ class TokenActor(TrioActor):
         try:
             end = ending.end
             await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
-        except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
+        except Exception as error:
             grant.turn.roll_back()
+            if ending.reply_to.is_abandoned:
+                logger.exception("%s: what a cancelled block did could not be stored", self)
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
             return None
         except BaseException:
@@ -604,6 +609,12 @@ class TokenActor(TrioActor):
         StillAway: _disconnect,
     }
     """Who does what a message asks for."""
+
+
+def _refuse_overdue(turn: Turn) -> None:
+    """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
+    if isinstance(turn.holding, Holding) and turn.holding.is_overdue:
+        raise turn.holding.timeout()
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:

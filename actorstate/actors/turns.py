@@ -92,7 +92,12 @@ class TurnGrant:
         if not self.ending.offer(Ending(end, reply)):
             self.turn.roll_back()
             raise stopped(self.turn)
-        return await reply
+        try:
+            return await reply
+        except trio.Cancelled:
+            if not reply.abandon():  # else it is for the actor to say what nobody hears here
+                reply.get()
+            raise
 
     def _end_now(self, conclude_now: ConcludeNow, end: TurnEnd) -> TurnGrant | None:
         """Do what the actor would do, in this step: it sleeps until the turn has ended."""
