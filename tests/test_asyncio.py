@@ -140,6 +140,29 @@ async def test_a_handler_awaits_what_is_asyncios_and_what_is_trios(
     assert seconds == [pytest.approx(1 + 1 + 2 + 3 + 4 + 1 + 1 + 7)]
 
 
+@pytest.mark.parametrize("kind", ["event", "task"])
+async def test_a_nursery_in_a_handler_starts_a_task_that_goes_on(
+    world: World, autojump_clock: MockClock, kind: str
+) -> None:
+    lines: list[str] = []
+
+    async def child(task_status: trio.TaskStatus[str]) -> None:
+        await trio.sleep(1)
+        task_status.started("started")
+        await trio.sleep(1)
+        lines.append("ended")
+
+    async def code(_: Log) -> None:
+        async with trio.open_nursery() as nursery:
+            lines.append(await nursery.start(child))
+        await asyncio.sleep(1)
+        lines.append("left")
+
+    await world.run(kind, code)
+    await world.end()
+    assert lines == ["started", "ended", "left"]
+
+
 async def test_a_handler_awaits_a_thread_of_asyncios(world: World) -> None:
     async def code(log: Log) -> None:
         log.number = await asyncio.to_thread(lambda: 5)
@@ -688,6 +711,26 @@ async def test_a_timeout_of_asyncio_ends_what_waits_in_trio_and_the_handler_goes
     await world.run("event", code)
     assert world.errors == []
     assert [float(line) for line in (await world.state()).lines] == [pytest.approx(5)]
+
+
+@pytest.mark.parametrize("kind", ["event", "task"])
+async def test_a_timeout_of_asyncio_ends_the_tasks_of_a_nursery(
+    world: World, autojump_clock: MockClock, kind: str
+) -> None:
+    ended: list[float] = []
+
+    async def code(_: Log) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.sleep, 5)
+                await asyncio.sleep(5)
+        ended.append(trio.current_time())
+
+    began = trio.current_time()
+    await world.run(kind, code)
+    await world.end()
+    assert ended == [began + 1]
 
 
 async def test_a_timeout_of_asyncio_around_a_block_that_waits_for_its_turn(

@@ -138,6 +138,8 @@ class HandlerTask(asyncio.Future[Any]):
                 elif isinstance(awaited, asyncio.Future):
                     future = cast("asyncio.Future[Any]", awaited)
                     yield from self._wait_for(future).__await__()
+                elif (nursery := _nursery_that_is_left()) is not None:
+                    value = yield from self._pass_on_of(nursery, awaited)
                 else:
                     value = yield from self._pass_on(awaited)
             except BaseException as raised:  # noqa: BLE001 - not swallowed: it goes to the handler
@@ -161,6 +163,26 @@ class HandlerTask(asyncio.Future[Any]):
             self._must_cancel = scope.cancel_called  # it came too late for this one
             return result
         raise asyncio.CancelledError
+
+    def _pass_on_of(self, nursery: trio.Nursery, trap: Any) -> Generator[Any, Any, Any]:
+        """Let trio wait until a nursery's tasks have ended, but so that asyncio can cancel them.
+
+        Not in a scope: what is below an inner nursery of `trio.Nursery.start` is moved to the outer
+        one while this waits, and a scope of ours would be moved along. The nursery has a scope of
+        its own; the next wait raises what asyncio's code knows.
+        """
+        if self._must_cancel:
+            nursery.cancel_scope.cancel()
+
+        def interrupt() -> None:
+            self._must_cancel = True
+            nursery.cancel_scope.cancel()
+
+        self._interrupt = interrupt
+        try:
+            return (yield trap)
+        finally:
+            self._interrupt = None
 
     async def _wait_for(self, future: asyncio.Future[Any]) -> None:
         """Wait until a future of asyncio is done: the handler fetches itself what came of it."""
@@ -223,6 +245,14 @@ def _is_of_cancellation(error: BaseException) -> bool:
         group = cast("BaseExceptionGroup[BaseException]", error)
         return group.split((asyncio.CancelledError, trio.Cancelled))[1] is None
     return isinstance(error, asyncio.CancelledError)
+
+
+def _nursery_that_is_left() -> trio.Nursery | None:
+    """Give the nursery for whose tasks the running one waits, if it waits for any."""
+    nurseries = trio.lowlevel.current_task().child_nurseries
+    if nurseries and nurseries[-1]._parent_waiting_in_aexit:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - nothing else tells
+        return nurseries[-1]
+    return None
 
 
 def _soon(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
