@@ -224,6 +224,7 @@ def test_the_other_page_shows_fetched_text_while_the_counter_runs_on(page: Page)
     expect(page.get_by_role("heading")).to_have_text("Fetch")
 
     button = page.get_by_role("button")
+    expect(button).to_have_text("Fetch data")  # the state of the page that was gone to is there
     read_button = record(button, "node.textContent + (node.disabled ? ' (disabled)' : '')")
     button.click()
     expect(page.get_by_text("Anything added dilutes everything else.")).to_be_visible()
