@@ -221,6 +221,7 @@ class Pages:
         page_load = self._loads.get(origin.instance or "")
         if page_load is None:
             page_load = self._loads[origin.instance or ""] = PageLoad()
+            self._forget_old()
         page_load.done = max(page_load.done, origin.seq)
 
     def owed(self, origin: Origin) -> tuple[tuple[str, int], ...]:

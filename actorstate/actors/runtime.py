@@ -120,6 +120,11 @@ class TrioFuture(pykka.Future[T]):
             self._abandoned = not self.is_done
             return self._abandoned
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody will fetch the value."""
+        return self._abandoned
+
     def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
             if self._abandoned:
@@ -236,7 +241,8 @@ class Bell:
         if threading.get_ident() == self._thread:
             self._wake()
         else:
-            self._trio.run_sync_soon(self._wake)
+            with contextlib.suppress(trio.RunFinishedError):  # and with the run the task
+                self._trio.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
         if self._sleeps:
@@ -305,8 +311,6 @@ class Mailbox:
                     break
         if self.has_room:
             self._room.unpark()
-        if self._bell is not None:  # the actor may have waited for the mailbox to be empty
-            self._bell.ring()
 
     @property
     def has_room(self) -> bool:
@@ -352,6 +356,8 @@ class Mailbox:
         if self._row > _FAIR_SHARE:
             self._row = 0
             await trio.lowlevel.checkpoint()
+            if not self._envelopes:  # the last was taken back: who waits for that shall look
+                return None
         # The bell hangs before the look into the mailbox: a thread that puts after the look finds
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
@@ -363,6 +369,10 @@ class Mailbox:
             await self._bell.sleep()
             if not self._envelopes:
                 return None
+        return self.get_nowait()
+
+    def get_nowait(self) -> Envelope[Any]:
+        """Take out the next message; there has to be one."""
         envelope = self._envelopes.popleft()
         if self._room:
             self._room.unpark()
@@ -653,6 +663,8 @@ class TrioActor(pykka.Actor):
                 envelope = await self.mailbox.get()
                 if envelope is not None:
                     self._refuse(envelope, refusal)
+        while not self.mailbox.empty():  # what came in the moment in which the rest was over
+            self._refuse(self.mailbox.get_nowait(), refusal)
 
     def _refuse(self, envelope: Envelope[Any], refusal: ActivationError) -> None:
         if isinstance(envelope.message, _ActorStop):

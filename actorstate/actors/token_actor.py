@@ -19,6 +19,7 @@ import trio
 
 from actorstate.actors.calls import Calls
 from actorstate.actors.errors import ErrorContext, Reporter
+from actorstate.actors.flavor import Flavor
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
 from actorstate.actors.limits import Limits
@@ -43,7 +44,7 @@ from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
-from actorstate.actors.turns import Ending, TokenDoor, TurnGrant, settle
+from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
 from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
@@ -96,8 +97,11 @@ class Services:
     background_tasks: set[BackgroundTask]
     """The live set; a background task that ends is taken out."""
     watch: TurnWatch
+    flavor: Flavor
     reporter: Reporter
     limits: Limits
+    is_leaving: Callable[[], bool]
+    """Tells whether the app is being left."""
 
 
 @final
@@ -132,7 +136,7 @@ class TokenActor(TrioActor):
         self._door: Final = door
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._token)
-        self._tasks: Final = Tasks(services.limits.max_tasks, services.owner)
+        self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving, services.owner)
         self._calls: Final = Calls()
         self._tenure: Final = Tenure(
             self._token,
@@ -347,8 +351,8 @@ class TokenActor(TrioActor):
         hold(turn)
         try:
             is_migrated = self._tree.replace(snapshot)
-            with Holding(turn, self._services.watch):
-                await settle(self._tree, welcome=True)
+            with Holding(turn, self._services.watch) as holding:
+                await self._door.settle(holding.scope, welcome=True)
             turn.commit()
             turn.stored(None)
             self._tree.replaced(snapshot)
@@ -433,8 +437,8 @@ class TokenActor(TrioActor):
                 result = handler.function(state, *arguments)
             follow_ups: tuple[FollowUp, ...] = ()
             if result is not None or self._tree.computed.awaited():
-                with Holding(turn, self._services.watch):
-                    follow_ups = await self._bring_to_end(result, turn, origin)
+                with Holding(turn, self._services.watch) as holding:
+                    follow_ups = await self._bring_to_end(result, holding, origin)
             else:
                 self._services.watch.note(turn, started)
             if self._commit_now is not None:
@@ -455,6 +459,7 @@ class TokenActor(TrioActor):
     ) -> None:
         """Tell the program what a handler raised; its sender learns that there was something."""
         label = token_label(self._token)
+        self._services.flavor.explain(error)
         logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
         if self._tenure.is_held:
             self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
@@ -464,28 +469,30 @@ class TokenActor(TrioActor):
         self._services.reporter.report(error, context)
 
     async def _bring_to_end(
-        self, result: object, turn: Turn, origin: Origin
+        self, result: object, holding: Holding, origin: Origin
     ) -> tuple[FollowUp, ...]:
         """Await what calling a handler gave, and what is computed from what it did."""
-        at_yield = functools.partial(self._checkpoint, turn, origin.without_event())
+        at_yield = functools.partial(self._checkpoint, holding, origin.without_event())
+        run = self._services.flavor.runner(holding.scope)
         if inspect.iscoroutine(result):
-            result = await result
+            result = await run(result)
         elif inspect.isgenerator(result):
             result = await finish_plain(result, at_yield)
         elif inspect.isasyncgen(result):
-            result = await finish(result, at_yield)
-        if turn.failure is not None:  # at a `yield`, where it was caught
-            raise turn.failure
+            result = await finish(result, at_yield, run)
+        if holding.turn.failure is not None:  # at a `yield`, where it was caught
+            raise holding.turn.failure
         follow_ups = as_follow_ups(result)
-        await settle(self._tree)
+        await self._door.settle(holding.scope)
         return follow_ups
 
-    async def _checkpoint(self, turn: Turn, origin: Origin, value: object) -> None:
-        follow_ups = as_follow_ups(value)
-        await settle(self._tree)
+    async def _checkpoint(self, holding: Holding, origin: Origin, value: object) -> None:
+        turn, follow_ups = holding.turn, as_follow_ups(value)
+        await self._door.settle(holding.scope)
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
+            _refuse_overdue(turn)
             with trio.CancelScope(shield=True):
                 await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
         except BaseException as error:
@@ -620,8 +627,10 @@ class TokenActor(TrioActor):
         try:
             end = ending.end
             await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
-        except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
+        except Exception as error:
             grant.turn.roll_back()
+            if ending.reply_to.is_abandoned:
+                logger.exception("%s: what a cancelled block did could not be stored", self)
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
             return None
         except BaseException:
@@ -884,8 +893,8 @@ class TokenActor(TrioActor):
         try:
             self._tree.router = router
             if self._tree.computed.awaited(welcome=True):
-                with Holding(turn, self._services.watch):
-                    await settle(self._tree, welcome=True)
+                with Holding(turn, self._services.watch) as holding:
+                    await self._door.settle(holding.scope, welcome=True)
             await self._conclude(turn, turn.commit(), (), NOBODY)
         finally:
             release(turn)
@@ -954,6 +963,12 @@ class TokenActor(TrioActor):
 
 _WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
 """The messages for which the token need not be held."""
+
+
+def _refuse_overdue(turn: Turn) -> None:
+    """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
+    if isinstance(turn.holding, Holding) and turn.holding.is_overdue:
+        raise turn.holding.timeout()
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:
