@@ -389,7 +389,7 @@ class TokenActor(TrioActor):
         origin = event.origin
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin, is_saved=True)
-        if self._pages.is_cut(origin):
+        if self._pages.cut_off and self._pages.is_cut(origin):
             return None
         try:
             handler = self._services.schema.handler(event.name)
@@ -683,7 +683,8 @@ class TokenActor(TrioActor):
         try:
             if entry is not None:
                 self._tenure.commit_at_once(entry)
-                self._stored(entry)
+                if entry.ran or entry.calls or not self._owes_nothing():
+                    self._stored(entry)
             else:
                 self._tenure.confirm_at_once()
         except BaseException:
@@ -752,9 +753,23 @@ class TokenActor(TrioActor):
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
     ) -> Commit | None:
         """Give what the store is to have of the end of a turn; None if that is nothing."""
+        if commit is not None and origin.call is None and not calls and self._owes_nothing():
+            # As good as always, at a store that never waits; in a third of the time.
+            done = () if origin.seq is None else ((origin.instance or "", origin.seq),)
+            return Commit(commit.version, commit.changes, commit.operations, None, done)
         if commit is None and not calls and origin.call is None and self._is_saved:
             return None
         return self._entry(commit, calls, origin)
+
+    def _owes_nothing(self) -> bool:
+        """Whether the snapshot has all there is, and does not want to be given the whole."""
+        return (
+            self._schema is None
+            and self._tasks.is_saved
+            and not self._calls.unsaved
+            and not self._pages.owes
+            and self._commit_now is not None
+        )
 
     @property
     def _is_saved(self) -> bool:
