@@ -212,9 +212,15 @@ class TokenActor(TrioActor):
                 message.connection.close()
 
     async def on_exit(self) -> None:
-        """Leave the token to others, with everything stored that is known to be done."""
+        """Leave the token to others, with everything stored that is known to be done.
+
+        Two times of their own: a store that is slow to take the last words is left all the same,
+        else nobody could ever own the token again.
+        """
         with trio.move_on_after(_LAST_WORDS, shield=True):
-            await self._give_up()
+            await self._ledger.save_or_later(all_of_it=True)
+        with trio.move_on_after(_LAST_WORDS, shield=True):
+            await self._tenure.give_up()
 
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
@@ -672,6 +678,7 @@ class TokenActor(TrioActor):
             if entry is not None:
                 await self._ledger.store(entry)
             else:
+                await self._ledger.save_or_later()
                 await self._tenure.confirm()
         except BaseException:
             self._unplan(messages)
