@@ -404,6 +404,24 @@ async def test_no_event_overtakes_one_that_is_to_come_again(autojump_clock: Mock
         assert (again.ack, again.state["root.owned"]["count"]) == (3, 3)
 
 
+async def test_a_page_may_come_back_without_the_event_for_which_it_was_sent_away(
+    autojump_clock: MockClock,
+) -> None:
+    """Numbers may have gaps. Nothing comes from the old connection once it is detached."""
+    store = Fault(["unreached"])
+    async with App(root=Root, store=store) as app:
+        page = join(app)
+        owned(app, "add", seq=5)
+        owned(app, "add", seq=7)  # what it has sent already comes to nothing
+        await trio.sleep(2)
+        assert page.closed
+        app.directory.ref(TOKEN).tell(Detach(page))
+        again = join(app)
+        owned(app, "add", seq=9)
+        await trio.sleep(2)
+        assert (again.ack, again.state["root.owned"]["count"]) == (9, 1)
+
+
 async def test_a_store_that_is_away_takes_no_actor_with_it(autojump_clock: MockClock) -> None:
     class Away(WrappedStore):
         is_away = False
