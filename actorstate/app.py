@@ -139,13 +139,18 @@ class App:
         """The running background tasks of all tokens. Live: a task that ends is gone from it."""
         return self._background_tasks
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it is entered."""
+        return self._nursery is not None
+
     def use_store(self, store: Store) -> None:
         """Let state trees rest in another store, from the next time the app is entered.
 
         Raises:
             RuntimeError: the app is running.
         """
-        if self._nursery is not None:
+        if self.is_running:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
         self._store = store
@@ -188,7 +193,7 @@ class App:
         self._on_load[route] = invocations
 
     async def __aenter__(self) -> Self:
-        if self._nursery is not None:
+        if self.is_running:
             message = "the app is running already; make another App to run beside it"
             raise RuntimeError(message)
         schema = Schema.of(self._root)
@@ -291,6 +296,16 @@ class App:
         return self._entered.directory
 
     @property
+    def site(self) -> Site:
+        """What browsers get from it, as it is now.
+
+        Raises:
+            RuntimeError: the app is not running.
+        """
+        pages = {route: html.encode() for route, html in self._pages.items()}
+        return Site(pages, self.directory, dict(self._on_load))
+
+    @property
     def trio_token(self) -> trio.lowlevel.TrioToken:
         """The trio run that the app is in; for threads.
 
@@ -373,9 +388,7 @@ class App:
             OSError: the address cannot be listened on.
             RuntimeError: the app is not running.
         """
-        pages = {route: html.encode() for route, html in self._pages.items()}
-        site = Site(pages, self.directory, dict(self._on_load))
-        await serve(site, host, port, task_status=task_status)
+        await serve(self.site, host, port, task_status=task_status)
 
 
 def _read_on_load(route: str, given: object) -> tuple[Invocation, ...]:

@@ -14,7 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "actorstate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the top down; each may import those below it, and itself.
-ROOMS = ["__init__", "__main__", "app", "web", "ui", "actors", "stores", "state", "exceptions"]
+ROOMS = [
+    "__init__", "__main__", "testing", "app",
+    "web", "ui", "actors", "stores", "state", "exceptions",
+]  # fmt: skip
 
 
 def room(module: str) -> str:
@@ -56,12 +59,13 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("trio", {"__main__", "app", "web", "actors"}),
-        ("trio_websocket", {"web"}),
+        ("trio", {"__main__", "testing", "app", "web", "actors"}),
+        ("trio_websocket", {"testing", "web"}),
         ("h11", {"web"}),
         ("pykka", {"actors", "exceptions"}),
         ("msgspec", {"state", "web"}),
         ("cattrs", {"state", "web"}),
+        ("hypothesis", {"testing"}),
         ("coredis", set()),
         ("trio_asyncio", set()),
     ],
