@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple, cast, final
 import attrs
 import trio
 
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.directory import Directory
 from actorstate.actors.errors import OnError, Reporter
 from actorstate.actors.holding import TurnWatch
@@ -130,6 +131,7 @@ class App:
         self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
         self._background_tasks: Final[set[BackgroundTask]] = set()
         self._own_tasks = OwnTasks(self._reporter)
+        self._conductor: Conductor | None = None
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._running: _Running | None = None
         self._is_leaving = False
@@ -154,6 +156,20 @@ class App:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
         self._store = store
+
+    def use_conductor(self, conductor: Conductor) -> None:
+        """Let a conductor decide which message is next, from the next time the app is entered.
+
+        For tests; `actorstate.testing.check_interleavings` is one.
+
+        Raises:
+            RuntimeError: the app is running.
+        """
+        if self.is_running:
+            message = "the app is running, and messages come in their order; leave it first"
+            raise RuntimeError(message)
+        self._conductor = conductor
+        self._reporter.listener = conductor.failed
 
     def add_page(
         self,
@@ -213,6 +229,7 @@ class App:
             watch=watch,
             reporter=self._reporter,
             limits=self._limits,
+            conductor=self._conductor,
         )
         scope.start_soon(watch.run, name="watch over turns")
         directory = Directory(scope, services)

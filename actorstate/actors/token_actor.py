@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, final
 import attrs
 import trio
 
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
@@ -76,6 +77,8 @@ class Services:
     watch: TurnWatch
     reporter: Reporter
     limits: Limits
+    conductor: Conductor | None = None
+    """Decides which message is next, in tests."""
 
 
 @final
@@ -115,6 +118,7 @@ class TokenActor(TrioActor):
         self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
+        self.mailbox.order = services.conductor
         door.ref = self.actor_ref
 
     def __str__(self) -> str:
@@ -308,6 +312,8 @@ class TokenActor(TrioActor):
     def _launch(self, job: Job) -> None:
         job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
         self._services.background_tasks.add(job.task)
+        if self._services.conductor is not None:
+            self._services.conductor.started(job.task)
         TaskActor.start(
             self.children,
             job.task,

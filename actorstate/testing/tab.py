@@ -125,9 +125,14 @@ class Tab:
         return self._app.directory.door(self.token).tree.state(cls)
 
     @property
+    def has_line(self) -> bool:
+        """Whether it has a connection, welcomed or not yet."""
+        return self._link is not None and self._link.is_open
+
+    @property
     def is_connected(self) -> bool:
         """Whether it has a connection, and was welcomed on it."""
-        return self._link is not None and self._link.is_open and self._is_welcome
+        return self.has_line and self._is_welcome
 
     # ---- events ----------------------------------------------------------------------------
 
@@ -215,7 +220,7 @@ class Tab:
         self.check()
         if condition():
             return True
-        if self._link is None or not self._link.is_open:
+        if not self.has_line:
             message = (
                 f"{what}: the connection has ended (code {self.close_code}); the tab shows "
                 f"{self.state!r}"

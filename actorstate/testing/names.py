@@ -1,0 +1,122 @@
+"""Names for what happens in a run, in the words of who wrote the state.
+
+The same run gives the same names: what is numbered is numbered in the order in which it begins,
+which the schedule decides, and never in the order in which trio happens to wake tasks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, final
+
+import trio
+
+from actorstate.actors.messages import Call, StillAway, TurnRequest
+from actorstate.actors.task_actor import BackgroundTask
+from actorstate.actors.task_scope import current_run
+from actorstate.actors.token_actor import TaskEnded
+from actorstate.state.turn import held_turns
+from actorstate.testing.tab import label_of
+
+
+def ordinal(number: int) -> str:
+    """Give a number as it counts.
+
+    >>> [ordinal(number) for number in (1, 2, 3, 4, 11, 12, 13, 21, 102)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '13th', '21st', '102nd']
+    """
+    teens = number % 100 in (11, 12, 13)
+    ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+@final
+class Names(trio.abc.Instrument):
+    """The names of one run: of its background tasks, their children and their blocks.
+
+    As an instrument of the trio run it sees tasks begin, and which of them wake.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: Final[dict[BackgroundTask, str]] = {}
+        self._children: Final[dict[trio.lowlevel.Task, str]] = {}
+        self._counts: Final[Counter[object]] = Counter()
+        self.has_woken: bool = False
+        """Whether code of the program was woken; to be reset by who wants to know."""
+
+    # ---- what trio says --------------------------------------------------------------------
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        """Number a task among its siblings of the same function."""
+        name = task.name.rpartition(".")[2]
+        key = (_parent_of(task), name)
+        self._counts[key] += 1
+        self._children[task] = _numbered(name, self._counts[key])
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """Note whether what wakes is code of the program."""
+        if not self.has_woken:
+            self.has_woken = _is_of_the_program(task)
+
+    # ---- what the conductor says -----------------------------------------------------------
+
+    def started(self, task: BackgroundTask) -> None:
+        """Number a background task among those of the same name."""
+        self._counts[task.name] += 1
+        self._tasks[task] = _numbered(task.name, self._counts[task.name])
+
+    def of_task(self, task: BackgroundTask) -> str:
+        """Give the name of a background task: ``MyState.my_task #2``."""
+        return self._tasks[task]
+
+    def of_message(self, message: object) -> str:
+        """Give the name of what happens if a message is taken. Called by who puts it."""
+        match message:
+            case TurnRequest(holder):
+                who = self._of_asker(holder)
+                self._counts[f"{who} enters"] += 1
+                return f"{who} enters its {ordinal(self._counts[f'{who} enters'])} block"
+            case Call(invocation):
+                does = "starts" if invocation.handler.is_background else "follows"
+                return f"{label_of(invocation)} {does}"
+            case TaskEnded(job, end):
+                assert job.task is not None, "it ran"
+                how = f"failed with {end.error!r}" if end.error is not None else "ended"
+                return f"the tab learns that {self.of_task(job.task)} has {how}"
+            case StillAway():
+                return "the tab counts as gone"
+            case _:
+                return f"{message!r} is taken"
+
+    def _of_asker(self, holder: str) -> str:
+        run = current_run.get()
+        if run.task is None or not trio.lowlevel.in_trio_task():
+            return holder
+        return " > ".join([self.of_task(run.task), *self._way_down_to(run.task)])
+
+    def _way_down_to(self, background_task: BackgroundTask) -> list[str]:
+        """Give the names of the trio tasks between a background task and the running code."""
+        way: list[str] = []
+        task = trio.lowlevel.current_task()
+        while (parent := _parent_of(task)) is not None:
+            run = parent.context.get(current_run)
+            if run is None or run.task is not background_task:
+                break
+            way.append(self._children[task])
+            task = parent
+        return way[::-1]
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name} #{number}"
+
+
+def _parent_of(task: trio.lowlevel.Task) -> trio.lowlevel.Task | None:
+    return task.parent_nursery.parent_task if task.parent_nursery is not None else None
+
+
+def _is_of_the_program(task: trio.lowlevel.Task) -> bool:
+    run = task.context.get(current_run)
+    if run is not None and run.scope is not None:
+        return True
+    return any(turn.is_open for turn in task.context.copy().run(held_turns))

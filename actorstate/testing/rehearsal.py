@@ -1,0 +1,423 @@
+"""One run of an app in which the schedule decides, and nothing is left to chance.
+
+Everything that changes a tab's state comes through the mailbox of its actor. The rehearsal is the
+conductor of all mailboxes (see `actorstate.actors.conductor`): each actor waits until it is told
+which message to take. A step lets exactly one thing go on, and ends when everything waits again;
+what trio does in between, and in which order, no turn sees.
+
+What may happen next, each of it one step:
+
+- an event is fired: it goes through the tab and its connection, and is taken at once, before what
+  lies in the mailbox already. A browser may have sent it that much earlier;
+- a block is entered that was asked for. Whoever asked may as well have asked later, so a request
+  may be overtaken by all that came after it;
+- what a handler returned follows, or a task that ended is noted. These overtake nothing, and are
+  overtaken by events alone: they were put there by the actor itself, behind what came before;
+- time passes, until it wakes code of the program. Not while a message lies there that cannot be
+  late: an actor with something to do does it;
+- a background task is cancelled; the tab loses its connection, or comes back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal, final
+
+import attrs
+import trio
+import trio.testing
+
+from actorstate.actors.errors import ErrorContext
+from actorstate.actors.messages import (
+    Attach,
+    Detach,
+    EffectRequest,
+    Event,
+    StillAway,
+    TurnRequest,
+)
+from actorstate.actors.runtime import Mailbox
+from actorstate.actors.task_actor import BackgroundTask
+from actorstate.actors.token_actor import TaskEnded
+from actorstate.app import App
+from actorstate.state.invocations import Invocation
+from actorstate.state.state import State
+from actorstate.state.tree import StateTree
+from actorstate.testing.names import Names
+from actorstate.testing.tab import Lines, Tab, label_of
+
+Kind = Literal["event", "message", "time", "cancel", "line"]
+
+TIME_PASSES: Final = "time passes"
+"""The name of a step of time before it is known how much of it passes."""
+
+# Jumps of the clock in one step that wake no code of the program, such as the library's own
+# timers, before it is taken that nothing of the program waits for time.
+_MOST_JUMPS: Final = 20
+_LITTLE: Final = 1e-9  # seconds: beyond a deadline, so that rounding does not leave it ahead
+
+
+@final
+@attrs.frozen(eq=False)
+class Choice:
+    """Something that may happen next."""
+
+    label: str
+    kind: Kind
+    act: Callable[[], Awaitable[str | None]]
+    """Lets it happen; gives what it is called, or None if there was nothing to happen."""
+
+
+Policy = Callable[[Sequence[Choice]], Choice | None]
+"""Chooses among what may happen next, in the order of their labels; None ends the run."""
+
+
+@final
+@attrs.frozen
+class Failure:
+    """What went wrong, and what the state was."""
+
+    error: BaseException
+    label: str
+    """What did not hold, or what failed, for people."""
+    state: str
+
+
+@final
+@attrs.frozen
+class Play:
+    """What is rehearsed."""
+
+    state: type[State]
+    events: tuple[Invocation, ...]
+    make_app: Callable[[], App]
+    invariant: Callable[..., object] | None = None
+    finally_: Callable[..., object] | None = None
+    may_fail: tuple[type[BaseException], ...] = ()
+    path: str = "/"
+
+
+@final
+@attrs.frozen
+class Budget:
+    """How much of what may happen in one run."""
+
+    steps: int
+    fires: float = math.inf
+    cancels: float = math.inf
+    reconnects: float = math.inf
+
+
+@final
+@attrs.frozen
+class Result:
+    """How a run went."""
+
+    steps: tuple[str, ...]
+    failure: Failure | None
+    was_at_rest: bool
+    """Whether it came to rest at least once, so that ``finally_`` was looked at."""
+    has_ended: bool
+    """Whether it ended because nothing else could happen."""
+
+
+def rehearse(play: Play, budget: Budget, policy: Policy) -> Result:
+    """Run an app of its own, step by step."""
+    rehearsal = Rehearsal(play, budget, policy)
+    clock = rehearsal.clock
+    return trio.run(rehearsal.run, clock=clock, instruments=[rehearsal.names])
+
+
+@final
+@attrs.define(eq=False)
+class _Pick:
+    """An actor that waits to be told which message to take."""
+
+    made: trio.Event = attrs.field(factory=trio.Event)
+    place: int | None = None
+
+
+@final
+class Rehearsal:
+    """One run: the conductor of its app, and the hand of its tab.
+
+    Args:
+        play: what is rehearsed.
+        budget: how much may happen.
+        policy: what decides.
+    """
+
+    def __init__(self, play: Play, budget: Budget, policy: Policy) -> None:
+        self.clock: Final = trio.testing.MockClock()
+        self.names: Final = Names()
+        self._play: Final = play
+        self._budget: Final = budget
+        self._policy: Final = policy
+        self._app: Final = play.make_app()
+        self._tab: Tab
+        self._steps: Final[list[str]] = []
+        self._spent: Final[Counter[Kind]] = Counter()
+        self._labels: Final[dict[int, str]] = {}
+        self._idle: Final[dict[Mailbox, _Pick]] = {}
+        self._errors: Final[list[tuple[BaseException, ErrorContext]]] = []
+        self._is_timeless = False
+        self._failure: Failure | None = None
+        self._was_at_rest = False
+        self._has_ended = False
+        self._is_over = False
+
+    # ---- the conductor ---------------------------------------------------------------------
+
+    def arrived(self, mailbox: Mailbox, message: object) -> None:  # noqa: ARG002 - all have one stage
+        """Give the message its name, while it is known who puts it."""
+        if isinstance(message, StillAway):
+            self.names.has_woken = True
+        self._labels[id(message)] = self.names.of_message(message)
+
+    async def choose(self, mailbox: Mailbox) -> int | None:
+        """Let the actor wait until a step takes one of its messages."""
+        if self._is_over:
+            mailbox.order = None
+            return None
+        pick = self._idle[mailbox] = _Pick()
+        try:
+            await pick.made.wait()
+        finally:
+            del self._idle[mailbox]
+        return pick.place
+
+    def started(self, task: BackgroundTask) -> None:
+        """Give a background task its name."""
+        self.names.started(task)
+
+    def failed(self, error: BaseException, context: ErrorContext) -> None:
+        """Keep an error, for the end of the step."""
+        if not isinstance(error, self._play.may_fail):
+            self._errors.append((error, context))
+
+    # ---- the run ---------------------------------------------------------------------------
+
+    async def run(self) -> Result:
+        """Open the tab, let happen what is chosen, and leave nothing behind."""
+        self._app.use_conductor(self)
+        with trio.CancelScope() as everything:
+            async with self._app, Lines() as lines:
+                self._tab = Tab(self._app, lines.nursery, self._play.path, {}, math.inf)
+                try:
+                    await self._run()
+                finally:
+                    self._release()
+                everything.cancel()  # with the app inside: what runs is not waited for
+                await trio.lowlevel.checkpoint()
+        return Result(tuple(self._steps), self._failure, self._was_at_rest, self._has_ended)
+
+    async def _run(self) -> None:
+        self._tab.load()
+        await self._settle()
+        self._failure = self._look()
+        while self._failure is None and len(self._steps) < self._budget.steps:
+            choices = self._choices()
+            self._has_ended = not choices
+            choice = self._policy(choices) if choices else None
+            if choice is None:
+                return
+            await self._do(choice)
+            self._failure = self._look()
+
+    async def _do(self, choice: Choice) -> None:
+        label = await choice.act()
+        await self._settle()
+        self._is_timeless = label is None
+        if label is not None:
+            self._spent[choice.kind] += 1
+            self._steps.append(label)
+
+    def _release(self) -> None:
+        """Let everything go its way: the run is over, and tasks may want time to clean up."""
+        self._is_over = True
+        self.clock.autojump_threshold = 0
+        for mailbox, pick in self._idle.items():
+            mailbox.order = None
+            pick.made.set()
+
+    # ---- letting things happen ---------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Wait until everything waits, and take meanwhile what makes no difference when."""
+        await self._quiet()
+        while (found := self._find(_makes_no_difference)) is not None:
+            self._take(*found)
+            await self._quiet()
+
+    async def _quiet(self) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+
+    def _find(self, wanted: Callable[[object], bool]) -> tuple[Mailbox, int] | None:
+        for mailbox in self._idle:
+            for place, message in enumerate(mailbox.waiting()):
+                if wanted(message):
+                    return mailbox, place
+        return None
+
+    def _take(self, mailbox: Mailbox, place: int) -> None:
+        pick = self._idle[mailbox]
+        pick.place = place
+        pick.made.set()
+
+    async def _take_message(self, message: object) -> str | None:
+        found = self._find(lambda other: other is message)
+        assert found is not None, "it was among the choices"
+        self._take(*found)
+        return self._labels.pop(id(message))
+
+    async def _fire(self, event: Invocation) -> str | None:
+        seq = self._tab.fire_nowait(event)
+        await self._quiet()
+        found = self._find(lambda one: isinstance(one, Event) and one.seq == seq)
+        assert found is not None, "the tab is connected, and its actor has nothing to do"
+        self._take(*found)
+        return f"fire {label_of(event)}"
+
+    async def _pass_time(self) -> str | None:
+        start = trio.current_time()
+        for _ in range(_MOST_JUMPS):
+            seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
+            if seconds == math.inf:
+                break
+            self.names.has_woken = False
+            self.clock.jump(max(seconds, 0) + _LITTLE)
+            await self._quiet()
+            if self.names.has_woken:
+                return f"{round(trio.current_time() - start, 6):g} s pass"
+        return None
+
+    # ---- what may happen -------------------------------------------------------------------
+
+    def _choices(self) -> list[Choice]:
+        messages = list(self._messages())
+        choices = [*messages, *self._time(), *self._events(), *self._cancels(), *self._lines()]
+        return sorted(choices, key=lambda choice: choice.label)
+
+    def _messages(self) -> Iterator[Choice]:
+        for mailbox in self._idle:
+            for message in mailbox.waiting():
+                label = self._labels[id(message)]
+                yield Choice(label, "message", lambda message=message: self._take_message(message))
+                if not isinstance(message, TurnRequest):
+                    break
+
+    def _time(self) -> Iterator[Choice]:
+        if self._is_timeless or not self._may_wait_for_time():
+            return
+        lies = (one for mailbox in self._idle for one in mailbox.waiting())
+        if all(isinstance(one, TurnRequest) for one in lies):
+            yield Choice(TIME_PASSES, "time", self._pass_time)
+
+    def _may_wait_for_time(self) -> bool:
+        if trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf:
+            return False
+        return bool(self._app.background_tasks) or self._is_busy or not self._tab.is_connected
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether the tab's actor is in the middle of something."""
+        return self._mailbox not in self._idle
+
+    @property
+    def _mailbox(self) -> Mailbox:
+        return self._app.directory.ref(self._token).mailbox
+
+    @property
+    def _token(self) -> str:
+        assert self._tab.token is not None, "it was welcomed at once"
+        return self._tab.token
+
+    def _events(self) -> Iterator[Choice]:
+        if self._spent["event"] >= self._budget.fires:
+            return
+        if self._tab.is_connected and not self._is_busy:
+            for event in self._play.events:
+                label = f"fire {label_of(event)}"
+                yield Choice(label, "event", lambda event=event: self._fire(event))
+
+    def _cancels(self) -> Iterator[Choice]:
+        if self._spent["cancel"] >= self._budget.cancels:
+            return
+        for task in self._app.background_tasks:
+            label = f"{self.names.of_task(task)} is cancelled"
+            yield Choice(label, "cancel", lambda task=task, label=label: _cancel(task, label))
+
+    def _lines(self) -> Iterator[Choice]:
+        named: Mapping[str, Callable[[], None]]
+        if not self._tab.has_line:
+            named = {"the tab connects again": self._tab.connect}
+        elif self._spent["line"] < 2 * self._budget.reconnects:
+            named = {
+                "the tab loses its connection": self._tab.cut,
+                "the page is loaded again": self._tab.load,
+            }
+        else:
+            named = {}
+        for label, act in named.items():
+            yield Choice(label, "line", lambda act=act, label=label: _call(act, label))
+
+    # ---- looking ---------------------------------------------------------------------------
+
+    def _look(self) -> Failure | None:
+        """Look at the state after a step."""
+        if self._errors:
+            error, context = self._errors[0]
+            return Failure(error, f"{context.name} failed", self._state_text())
+        if self._tree.turn is not None:
+            return None
+        if self._play.invariant is not None:
+            failure = self._check(self._play.invariant)
+            if failure is not None:
+                return failure
+        return self._look_at_rest()
+
+    def _look_at_rest(self) -> Failure | None:
+        if any(True for _ in self._messages()) or any(True for _ in self._time()):
+            return None
+        self._was_at_rest = True
+        return self._check(self._play.finally_) if self._play.finally_ is not None else None
+
+    def _check(self, law: Callable[..., object]) -> Failure | None:
+        try:
+            holds = law(self._tree.state(self._play.state))
+        except Exception as error:  # noqa: BLE001 - it is reported, whatever it is
+            return Failure(error, f"{_name_of(law)} does not hold", self._state_text())
+        if holds is None or holds:
+            return None
+        error = AssertionError(f"{_name_of(law)} gave {holds!r}")
+        return Failure(error, f"{_name_of(law)} does not hold", self._state_text())
+
+    @property
+    def _tree(self) -> StateTree:
+        return self._app.directory.door(self._token).tree
+
+    def _state_text(self) -> str:
+        return repr(self._tree.state(self._play.state))
+
+
+async def _cancel(task: BackgroundTask, label: str) -> str:
+    task.cancel()
+    return label
+
+
+async def _call(act: Callable[[], None], label: str) -> str:
+    act()
+    return label
+
+
+def _name_of(law: Callable[..., object]) -> str:
+    return getattr(law, "__name__", repr(law))
+
+
+def _makes_no_difference(message: object) -> bool:
+    """Tell a message that runs no code of the program, whenever it is taken."""
+    if isinstance(message, TaskEnded):
+        return message.end.error is None and message.job.options.overlap == "allow"
+    return isinstance(message, Attach | Detach | EffectRequest)
