@@ -1,13 +1,46 @@
-"""For tests of your own states: a tab in memory, and a search for races.
+"""For tests of your own states: a tab in memory, programs drawn at random, a search for races.
 
 - `open_tab` gives a browser tab without a browser and without a network. With a
   `trio.testing.MockClock` hours pass in milliseconds.
+- `programs` draws what somebody may do with a page, by Hypothesis; `run_program` does it.
+- `check_interleavings` runs handlers and background tasks in many orders, and tells the shortest
+  one that breaks a law; `replay` runs one of them again.
 
-Nothing here is for production, and nothing else of the library knows of it.
+Nothing here is for production, and nothing else of the library knows of it. A map::
+
+    interleavings   the search for a schedule; what it tells
+    rehearsal       one run under a schedule, step by step
+    names           what happens, in words
+    strategies      programs, drawn by Hypothesis
+    program         what a program is, and what comes of it
+    tab             the tab
+    view            what it shows
+    link            its connection, without a network
 """
 
 from __future__ import annotations
 
+from actorstate.testing.interleavings import (
+    InterleavingError as InterleavingError,
+    Schedule as Schedule,
+    ScheduleError as ScheduleError,
+    Search as Search,
+    check_interleavings as check_interleavings,
+    replay as replay,
+)
+from actorstate.testing.program import (
+    Cancel as Cancel,
+    Disconnect as Disconnect,
+    Fire as Fire,
+    Move as Move,
+    Outcome as Outcome,
+    Pass as Pass,
+    Program as Program,
+    Reconnect as Reconnect,
+    Reload as Reload,
+    run_program as run_program,
+)
+from actorstate.testing.strategies import programs as programs
 from actorstate.testing.tab import (
     EventFailedError as EventFailedError,
     ProtocolError as ProtocolError,

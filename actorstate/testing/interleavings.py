@@ -20,10 +20,10 @@ from typing import Final, TypeVar, final
 import attrs
 
 from actorstate.app import App
-from actorstate.state.definition import is_mixin
 from actorstate.state.handlers import as_invocation
 from actorstate.state.invocations import Invocation
 from actorstate.state.state import State
+from actorstate.testing.program import root_of
 from actorstate.testing.rehearsal import (
     TIME_PASSES,
     Budget,
@@ -50,9 +50,7 @@ class InterleavingError(AssertionError):
         assert result.failure is not None, "nothing went wrong"
         super().__init__(_report(play, result, result.failure, is_shortest=is_shortest))
         self.schedule: Final = result.steps
-        """For `replay`."""
-        self.error: Final = result.failure.error
-        """What was raised."""
+        """For `replay`. What was raised is the ``__cause__``."""
         self.is_shortest: Final = is_shortest is True
         """Whether all shorter schedules were looked at, and none does this."""
 
@@ -84,8 +82,8 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
     cancels: int = 0,
     reconnects: int = 0,
     may_fail: tuple[type[BaseException], ...] = (),
-    max_steps: int = 25,
-    runs: int = 1500,
+    max_steps: int = 20,
+    runs: int = 1000,
     seed: int = 0,
     make_app: Callable[[], App] | None = None,
     path: str = "/",
@@ -123,8 +121,8 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
     Raises:
         InterleavingError: a law is broken, or something failed. It has the shortest schedule
             that was found.
-        ValueError: there is nothing to fire; or ``finally_`` was never looked at, because no run
-            came to rest.
+        ValueError: all events need arguments, and none was named; or ``finally_`` was never
+            looked at, because no run came to rest.
         RuntimeError: what was found does not happen again under the same schedule, so something
             beside the schedule decides, such as a clock, a random number, a thread or the network.
     """
@@ -133,7 +131,8 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
     found = search.run(random.Random(seed))  # noqa: S311 - to be the same each time
     if found is not None:
         _make_sure(play, found)
-        raise InterleavingError(play, found, is_shortest=search.depth >= len(found.steps) - 1)
+        is_shortest = search.depth >= len(found.steps) - 1
+        raise InterleavingError(play, found, is_shortest=is_shortest) from _cause(found)
     if finally_ is not None and not search.was_at_rest:
         message = (
             f"finally_ was never looked at: no run of {state.__name__} came to rest within "
@@ -173,7 +172,7 @@ def replay(  # noqa: PLR0913 - as above
     play = _play(state, invariant, finally_, events, make_app, may_fail, path)
     result = _replay(play, schedule)
     if result.failure is not None:
-        raise InterleavingError(play, result, is_shortest=None)
+        raise InterleavingError(play, result, is_shortest=None) from _cause(result)
 
 
 def _play(  # noqa: PLR0913, PLR0917 - what it is made of
@@ -186,13 +185,13 @@ def _play(  # noqa: PLR0913, PLR0917 - what it is made of
     path: str,
 ) -> Play:
     fired = tuple(_handlers_of(state)) if events is None else tuple(map(as_invocation, events))
-    if not fired:
+    if not fired and events is None:
         message = (
             f"there is nothing to fire: {state.__name__} has no handler without arguments; name "
             f"them, as in events=[{state.__name__}.add(3)]"
         )
         raise ValueError(message)
-    root = _root_of(state)
+    root = root_of(state)
     return Play(
         state,
         tuple(event.complete() for event in fired),
@@ -212,11 +211,6 @@ def _handlers_of(state: type[State]) -> Iterator[Invocation]:
             yield as_invocation(handler)
     for _, substate in sorted(definition.substates.items()):
         yield from _handlers_of(substate)
-
-
-def _root_of(state: type[State]) -> type[State]:
-    above = [cls for cls in state.__mro__ if issubclass(cls, State) and not is_mixin(cls)]
-    return next(cls for cls in above if "." not in cls.get_full_name())
 
 
 # ---- the search --------------------------------------------------------------------------------
@@ -404,6 +398,10 @@ def _not_repeatable(found: Result, how: str) -> str:
         f"a clock, a random number, a thread, the network. Leave that out, or give it a stand-in. "
         f"It was:\n{_steps(found.steps)}"
     )
+
+
+def _cause(result: Result) -> BaseException | None:
+    return result.failure.error if result.failure is not None else None
 
 
 # ---- telling -----------------------------------------------------------------------------------

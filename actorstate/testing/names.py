@@ -81,8 +81,8 @@ class Names(trio.abc.Instrument):
                 return f"{label_of(invocation)} {does}"
             case TaskEnded(job, end):
                 assert job.task is not None, "it ran"
-                how = f"failed with {end.error!r}" if end.error is not None else "ended"
-                return f"the tab learns that {self.of_task(job.task)} has {how}"
+                how = "end" if end.error is None else "failure"
+                return f"the {how} of {self.of_task(job.task)} is noted"
             case StillAway():
                 return "the tab counts as gone"
             case _:

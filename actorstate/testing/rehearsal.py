@@ -20,9 +20,12 @@ What may happen next, each of it one step:
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Literal, final
 
 import attrs
@@ -50,12 +53,20 @@ from actorstate.testing.tab import Lines, Tab, label_of
 
 Kind = Literal["event", "message", "time", "cancel", "line"]
 
+_LOGGERS: Final = (
+    "actorstate", "actorstate.actors", "actorstate.state", "actorstate.web"
+)  # fmt: skip
+
 TIME_PASSES: Final = "time passes"
 """The name of a step of time before it is known how much of it passes."""
 
 # Jumps of the clock in one step that wake no code of the program, such as the library's own
 # timers, before it is taken that nothing of the program waits for time.
 _MOST_JUMPS: Final = 20
+# How often it is looked whether threads have ended, and how long each time (seconds of real time).
+# One that waits itself, for a turn perhaps, does not end by being waited for.
+_MOST_LOOKS: Final = 200
+_A_MOMENT: Final = 0.001
 _LITTLE: Final = 1e-9  # seconds: beyond a deadline, so that rounding does not leave it ahead
 
 
@@ -126,8 +137,25 @@ class Result:
 def rehearse(play: Play, budget: Budget, policy: Policy) -> Result:
     """Run an app of its own, step by step."""
     rehearsal = Rehearsal(play, budget, policy)
-    clock = rehearsal.clock
-    return trio.run(rehearsal.run, clock=clock, instruments=[rehearsal.names])
+    with _silence():
+        return trio.run(rehearsal.run, clock=rehearsal.clock, instruments=[rehearsal.names])
+
+
+@contextmanager
+def _silence() -> Generator[None]:
+    """Keep out of the log what happens in this thread: a search fails many times on purpose."""
+    here = threading.get_ident()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(is_of_others)
 
 
 @final
@@ -161,7 +189,7 @@ class Rehearsal:
         self._spent: Final[Counter[Kind]] = Counter()
         self._labels: Final[dict[int, str]] = {}
         self._idle: Final[dict[Mailbox, _Pick]] = {}
-        self._errors: Final[list[tuple[BaseException, ErrorContext]]] = []
+        self._errors: Final[list[tuple[BaseException, str]]] = []
         self._is_timeless = False
         self._failure: Failure | None = None
         self._was_at_rest = False
@@ -174,6 +202,8 @@ class Rehearsal:
         """Give the message its name, while it is known who puts it."""
         if isinstance(message, StillAway):
             self.names.has_woken = True
+        if isinstance(message, TaskEnded) and message.end.error is not None:
+            self._note_error(message.end.error, str(message.job.handler))
         self._labels[id(message)] = self.names.of_message(message)
 
     async def choose(self, mailbox: Mailbox) -> int | None:
@@ -194,8 +224,11 @@ class Rehearsal:
 
     def failed(self, error: BaseException, context: ErrorContext) -> None:
         """Keep an error, for the end of the step."""
+        self._note_error(error, context.name)
+
+    def _note_error(self, error: BaseException, name: str) -> None:
         if not isinstance(error, self._play.may_fail):
-            self._errors.append((error, context))
+            self._errors.append((error, name))
 
     # ---- the run ---------------------------------------------------------------------------
 
@@ -252,7 +285,13 @@ class Rehearsal:
             await self._quiet()
 
     async def _quiet(self) -> None:
+        """Wait until everything waits, and threads have ended; but for those that wait, too."""
         await trio.testing.wait_all_tasks_blocked()
+        threads = trio.to_thread.current_default_thread_limiter()
+        for _ in range(_MOST_LOOKS):
+            if not threads.borrowed_tokens:
+                break
+            await trio.testing.wait_all_tasks_blocked(_A_MOMENT)
 
     def _find(self, wanted: Callable[[object], bool]) -> tuple[Mailbox, int] | None:
         for mailbox in self._idle:
@@ -368,8 +407,8 @@ class Rehearsal:
     def _look(self) -> Failure | None:
         """Look at the state after a step."""
         if self._errors:
-            error, context = self._errors[0]
-            return Failure(error, f"{context.name} failed", self._state_text())
+            error, name = self._errors[0]
+            return Failure(error, f"{name} failed", self._state_text())
         if self._tree.turn is not None:
             return None
         if self._play.invariant is not None:

@@ -49,11 +49,6 @@ class TabState:
         """Give a copy of all of it: by full name of the state, the public vars by name."""
         return copy.deepcopy(self._shown)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TabState) and other._shown == self._shown
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType] - it changes as patches come
-
     def __repr__(self) -> str:
         return json.dumps(self._shown, ensure_ascii=False)
 
