@@ -41,8 +41,8 @@ class Names(trio.abc.Instrument):
         self._tasks: Final[dict[BackgroundTask, str]] = {}
         self._children: Final[dict[trio.lowlevel.Task, str]] = {}
         self._counts: Final[Counter[object]] = Counter()
-        self.has_woken: bool = False
-        """Whether code of the program was woken; to be reset by who wants to know."""
+        self.has_woken: bool = True
+        """Whether code of the program was woken since this was reset, by who wants to know."""
 
     # ---- what trio says --------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ class Result:
     steps: tuple[str, ...]
     failure: Failure | None
     was_at_rest: bool
-    """Whether it came to rest at least once, so that ``finally_`` was looked at."""
+    """Whether it came to rest after something had happened."""
     has_ended: bool
     """Whether it ended because nothing else could happen."""
 
@@ -420,7 +420,7 @@ class Rehearsal:
     def _look_at_rest(self) -> Failure | None:
         if any(True for _ in self._messages()) or any(True for _ in self._time()):
             return None
-        self._was_at_rest = True
+        self._was_at_rest |= bool(self._steps)  # it says nothing that all is well at the beginning
         return self._check(self._play.finally_) if self._play.finally_ is not None else None
 
     def _check(self, law: Callable[..., object]) -> Failure | None:
