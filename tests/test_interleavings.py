@@ -351,6 +351,9 @@ class Needy(NeedyRoot):
         self.total += amount
 
 
+ADD_1, ADD_3, ADD_5 = (Needy.add(amount) for amount in (1, 3, 5))  # pyright: ignore
+
+
 def test_there_has_to_be_something_to_fire() -> None:
     with pytest.raises(ValueError, match=r"events=\[Needy.add\(3\)\]"):
         check_interleavings(Needy, lambda _: True)
@@ -358,7 +361,7 @@ def test_there_has_to_be_something_to_fire() -> None:
 
 def test_events_may_have_arguments() -> None:
     with pytest.raises(InterleavingError) as caught:
-        check_interleavings(Needy, lambda s: s.total < 8, events=[Needy.add(3), Needy.add(5)])
+        check_interleavings(Needy, lambda s: s.total < 8, events=[ADD_3, ADD_5])
     assert caught.value.schedule == ("fire Needy.add(3)", "fire Needy.add(5)")
 
 
@@ -367,13 +370,13 @@ def test_a_law_may_raise() -> None:
         assert state.total < 5, "too much"
 
     with pytest.raises(InterleavingError, match="is_small does not hold") as caught:
-        check_interleavings(Needy, is_small, events=[Needy.add(5)])
+        check_interleavings(Needy, is_small, events=[ADD_5])
     assert str(caught.value.__cause__).startswith("too much")
 
 
 def test_what_does_not_even_hold_at_the_beginning_needs_no_step() -> None:
     with pytest.raises(InterleavingError) as caught:
-        check_interleavings(Needy, lambda s: s.total, events=[Needy.add(1)])
+        check_interleavings(Needy, lambda s: s.total, events=[ADD_1])
     assert caught.value.schedule == ()
 
 
@@ -415,7 +418,7 @@ class World(WorldRoot):
 
     def two(self):
         self.log.append("two")
-        return [World.first, World.second("x")]
+        return [World.first, World.second("x")]  # pyright: ignore
 
     def first(self):
         self.log.append("first")
@@ -625,7 +628,7 @@ def test_a_search_leaves_no_trace_in_the_log(caplog: pytest.LogCaptureFixture) -
 def test_a_search_within_a_search_is_no_concern_of_the_outer_event_loop() -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="Attempted to call run"):
-            check_interleavings(Needy, lambda _: True, events=[Needy.add(1)])
+            check_interleavings(Needy, lambda _: True, events=[ADD_1])
 
     trio.run(main)
 

@@ -56,6 +56,28 @@ class _Sent:
 
 
 @final
+class _Waiter:
+    """Somebody who waits for something to hold."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        self._holds: Final = holds
+        self.woken: Final = trio.Event()
+        self.error: Exception | None = None
+        """What looking raised, to be raised where it is waited."""
+
+    def look(self) -> None:
+        """Look, and wake who waits if it holds. Raises nothing: it is called by who sends."""
+        if self.woken.is_set():
+            return
+        try:
+            if self._holds():
+                self.woken.set()
+        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised where it is waited
+            self.error = error
+            self.woken.set()
+
+
+@final
 class Tab:
     """One browser tab. Made by `open_tab`.
 
@@ -83,9 +105,10 @@ class Tab:
         self._path = path
         self._handshake: Final = Handshake(headers, _ADDRESS)
         self._timeout: Final = timeout
-        self._changed: Final = trio.lowlevel.ParkingLot()
+        self._waiters: Final[list[_Waiter]] = []
         self._loads: Final = itertools.count(1)
         self._link: Link | None = None
+        self._connection: SocketConnection | None = None
         self._served: trio.Event = trio.Event()
         self._shown: Final[dict[str, dict[str, Any]]] = {}
         self._is_welcome = False
@@ -139,6 +162,8 @@ class Tab:
     async def fire(self, event: object, *args: object) -> None:
         """Send an event, and wait until the server has done it and the tab shows what it did.
 
+        Effects that it asked for are here, too. Handlers that it triggered may still be to come;
+        see `wait_for`.
         A background task is done when it is started. Cancelled, it stops waiting; the event is
         sent all the same.
 
@@ -159,10 +184,15 @@ class Tab:
             raise ConnectionError(message)
         seq = self.fire_nowait(event, *args)
         label = self._waiting[seq].label
-        await self._wait_until(lambda: seq not in self._waiting, f"{label} was not done")
+        await self._wait_until(lambda: self._has(seq), f"{label} was not done")
         failure = self._failures.pop(seq, None)
         if failure is not None:
             raise failure
+
+    def _has(self, seq: int) -> bool:
+        """Tell whether an event is done, and what followed at once, such as effects, is here."""
+        assert self._connection is not None, "it was connected"
+        return self._is_welcome and seq not in self._waiting and self._connection.has_sent_all
 
     def fire_nowait(self, event: object, *args: object) -> int:
         """Send an event, and do not wait. Without a connection it is kept for the next.
@@ -191,7 +221,8 @@ class Tab:
     ) -> None:
         """Wait until something holds of what the tab shows: ``lambda s: s[MyState].count == 3``.
 
-        It is looked at now, and after each frame that comes.
+        It is looked at now, and with each frame that comes, so that nothing is missed that shows
+        for a moment only. By the time this returns, more may have come.
 
         Args:
             predicate: is given the tab's state.
@@ -208,13 +239,26 @@ class Tab:
     async def _wait_until(
         self, condition: Callable[[], object], what: str, seconds: float | None = None
     ) -> None:
-        limit = self._timeout if seconds is None else seconds
-        with trio.move_on_after(limit):
-            while not self._holds(condition, what):
-                await self._changed.park()
+        if self._holds(condition, what):
             return
-        message = f"{what} within {limit:g} s; the tab shows {self.state!r}"
-        raise TimeoutError(message)
+        waiter = _Waiter(lambda: self._holds(condition, what))
+        self._waiters.append(waiter)
+        limit = self._timeout if seconds is None else seconds
+        try:
+            with trio.move_on_after(limit):
+                await waiter.woken.wait()
+        finally:
+            self._waiters.remove(waiter)
+        if waiter.error is not None:
+            raise waiter.error
+        if not waiter.woken.is_set():
+            message = f"{what} within {limit:g} s; the tab shows {self.state!r}"
+            raise TimeoutError(message)
+
+    def _look(self) -> None:
+        """Let all who wait look, in the step of what came: what it shows may not last."""
+        for waiter in self._waiters:
+            waiter.look()
 
     def _holds(self, condition: Callable[[], object], what: str) -> bool:
         self.check()
@@ -244,7 +288,7 @@ class Tab:
         """
         await self.disconnect()
         self.connect()
-        await self._wait_until(lambda: self._is_welcome, "the tab was not welcomed")
+        await self._wait_until(lambda: self._has(0), "the tab was not welcomed")
 
     async def reload(self, path: str | None = None) -> None:
         """Load the page again, or go to another: a new page load of the same tab.
@@ -259,7 +303,7 @@ class Tab:
         """
         await self.disconnect()
         self.load(path)
-        await self._wait_until(lambda: self._is_welcome, "the tab was not welcomed")
+        await self._wait_until(lambda: self._has(0), "the tab was not welcomed")
 
     def load(self, path: str | None = None) -> None:
         """Begin a new page load, and connect it. Does not wait; see `reload`."""
@@ -276,10 +320,10 @@ class Tab:
         self._is_welcome = False
         self._served = trio.Event()
         self._link = Link(self._receive, self._take_close)
-        connection = SocketConnection(
+        self._connection = SocketConnection(
             self._link, self._app.directory, self._handshake, self._app.site.on_load
         )
-        self._nursery.start_soon(self._serve, connection, self._served)
+        self._nursery.start_soon(self._serve, self._connection, self._served)
         hello = {"t": "hello", "token": self.token, "instance": self.instance, "path": self._path}
         self._link.send(json.dumps(hello))
 
@@ -307,7 +351,7 @@ class Tab:
 
     def _take_close(self, code: int) -> None:
         self.close_code = code
-        self._changed.unpark_all()
+        self._look()
 
     # ---- what comes ------------------------------------------------------------------------
 
@@ -317,7 +361,7 @@ class Tab:
             self._take(frame)
         except (LookupError, ProtocolError) as error:  # it is told to who waits for something
             self._breach = ProtocolError(f"{error!r}, at {message}")
-        self._changed.unpark_all()
+        self._look()
 
     def _take(self, frame: dict[str, Any]) -> None:
         match frame["t"]:
@@ -397,7 +441,7 @@ def open_tab(
 
     What is sent are the frames of the real protocol, to the real connection of the server; only
     what lies below (HTTP, the bytes of a WebSocket, TCP) is not there. Inside the block the tab is
-    connected and was welcomed.
+    connected and was welcomed, and what is run at once for a new page has run.
 
     Args:
         app: the app. One that is not running is entered, and left with the tab; one that is

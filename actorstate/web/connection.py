@@ -121,6 +121,11 @@ class SocketConnection:
         assert self._router is not None, "there was no hello yet"
         return self._router
 
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether nothing is left in the outbox; what is on its way is so already."""
+        return not self._outbox
+
     def send(self, notice: Notice) -> None:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
         if len(self._outbox) >= _OUTBOX_CAPACITY:
