@@ -24,7 +24,8 @@ from actorstate.testing import (
     replay,
 )
 from actorstate.testing.interleavings import _play
-from actorstate.testing.rehearsal import Budget, Choice, rehearse
+from actorstate.testing.play import Budget, Choice
+from actorstate.testing.rehearsal import rehearse
 
 # ---- planted races, and their mended twins ------------------------------------------------------
 
@@ -333,8 +334,8 @@ def test_where_not_all_shorter_ones_were_looked_at_it_does_not_say_that_none_is(
     assert "No shorter one was found; not all were looked at." in str(caught.value)
 
 
-def test_a_law_that_is_only_looked_at_at_rest_needs_a_rest() -> None:
-    with pytest.raises(ValueError, match="no run of Leftovers came to rest within 9 steps"):
+def test_a_law_for_when_all_is_quiet_needs_a_run_that_becomes_so() -> None:
+    with pytest.raises(ValueError, match="no run of Leftovers became quiet within 9 steps"):
         check_interleavings(
             races.Leftovers, finally_=lambda _: True, events=[], max_steps=9, runs=20
         )

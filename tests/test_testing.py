@@ -475,7 +475,7 @@ def test_a_program_cancels_reloads_and_comes_back() -> None:
     outcome = run(
         Cancel(0), Fire(Shop.climb), Fire(Shop.climb), Pass(1.2), Cancel(2), Pass(1), Disconnect(),
         Fire(Shop.increase), Disconnect(), Reload(), Pass(1), Disconnect(), Pass(6),
-        rest=0, make_app=shop,
+        afterwards=0, make_app=shop,
     )  # fmt: skip
     assert outcome.running == ("Shop.climb",)
     assert outcome.state[Shop].count == 4 + 2 + 2 + 12

@@ -8,8 +8,10 @@
 
 Nothing here is for production, and nothing else of the library knows of it. A map::
 
-    interleavings   the search for a schedule; what it tells
+    interleavings   the search for races as it is called, and what it tells
+    search          which schedules are run, and how one is made shorter
     rehearsal       one run under a schedule, step by step
+    play            what a run is told, and what it tells
     names           what happens, in words
     strategies      programs, drawn by Hypothesis
     program         what a program is, and what comes of it
@@ -22,8 +24,6 @@ from __future__ import annotations
 
 from actorstate.testing.interleavings import (
     InterleavingError as InterleavingError,
-    Schedule as Schedule,
-    ScheduleError as ScheduleError,
     Search as Search,
     check_interleavings as check_interleavings,
     replay as replay,
@@ -40,6 +40,7 @@ from actorstate.testing.program import (
     Reload as Reload,
     run_program as run_program,
 )
+from actorstate.testing.search import Schedule as Schedule, ScheduleError as ScheduleError
 from actorstate.testing.strategies import programs as programs
 from actorstate.testing.tab import (
     EventFailedError as EventFailedError,

@@ -1,20 +1,9 @@
-"""The search for a schedule that breaks an invariant.
-
-It looks in three ways, one after the other:
-
-1. every schedule of one step, of two, of three, as far as a part of the runs goes. What is found
-   so is the shortest there is;
-2. schedules at random, which go deeper;
-3. what they find is made shorter, by leaving out steps for as long as it breaks; and then all
-   schedules that are shorter still are looked at, if the rest of the runs goes that far.
-
-All of it is counted in runs and not in seconds, so the same call gives the same result.
-"""
+"""`check_interleavings` and `replay`: the search for races as users call it, and what it tells."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar, final
 
 import attrs
@@ -23,22 +12,11 @@ from actorstate.app import App
 from actorstate.state.handlers import as_invocation
 from actorstate.state.invocations import Invocation
 from actorstate.state.state import State
+from actorstate.testing.play import Budget, Failure, Play, Result
 from actorstate.testing.program import root_of
-from actorstate.testing.rehearsal import (
-    TIME_PASSES,
-    Budget,
-    Choice,
-    Failure,
-    Play,
-    Policy,
-    Result,
-    rehearse,
-)
+from actorstate.testing.search import Explorer, Schedule, ScheduleError, follow
 
 AnyState = TypeVar("AnyState", bound=State)
-
-Schedule = Sequence[str]
-"""What happened, step by step, in words; a literal, to be kept in a test."""
 
 _REPEATS: Final = 3  # how often what was found is tried again, to be sure of it
 
@@ -53,10 +31,6 @@ class InterleavingError(AssertionError):
         """For `replay`. What was raised is the ``__cause__``."""
         self.is_shortest: Final = is_shortest is True
         """Whether all shorter schedules were looked at, and none does this."""
-
-
-class ScheduleError(ValueError):
-    """A schedule cannot be replayed: one of its steps cannot happen where it stands."""
 
 
 @final
@@ -100,7 +74,7 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
     Args:
         state: the State class whose laws these are.
         invariant: has to hold between any two turns.
-        finally_: has to hold whenever everything is at rest: nothing lies in a mailbox, no turn
+        finally_: has to hold whenever all is quiet: nothing lies in a mailbox, no turn
             is open, and nothing of the program waits for time to pass.
         events: what may be fired: handlers, or handlers with arguments (``MyState.add(3)``).
             None for all of the state and its substates that need no arguments, a canceller
@@ -122,20 +96,20 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
         InterleavingError: a law is broken, or something failed. It has the shortest schedule
             that was found.
         ValueError: all events need arguments, and none was named; or ``finally_`` was never
-            looked at, because no run came to rest.
+            looked at, because no run became quiet.
         RuntimeError: what was found does not happen again under the same schedule, so something
             beside the schedule decides, such as a clock, a random number, a thread or the network.
     """
     play = _play(state, invariant, finally_, events, make_app, may_fail, path)
-    search = _Search(play, Budget(max_steps, fires, cancels, reconnects), runs)
+    search = Explorer(play, Budget(max_steps, fires, cancels, reconnects), runs)
     found = search.run(random.Random(seed))  # noqa: S311 - to be the same each time
     if found is not None:
         _make_sure(play, found)
         is_shortest = search.depth >= len(found.steps) - 1
         raise InterleavingError(play, found, is_shortest=is_shortest) from _cause(found)
-    if finally_ is not None and not search.was_at_rest:
+    if finally_ is not None and not search.was_quiet:
         message = (
-            f"finally_ was never looked at: no run of {state.__name__} came to rest within "
+            f"finally_ was never looked at: no run of {state.__name__} became quiet within "
             f"{max_steps} steps. Give it a higher max_steps, or events that end its tasks"
         )
         raise ValueError(message)
@@ -170,7 +144,7 @@ def replay(  # noqa: PLR0913 - as above
         ScheduleError: a step cannot happen where it stands.
     """
     play = _play(state, invariant, finally_, events, make_app, may_fail, path)
-    result = _replay(play, schedule)
+    result = follow(play, schedule)
     if result.failure is not None:
         raise InterleavingError(play, result, is_shortest=None) from _cause(result)
 
@@ -213,179 +187,10 @@ def _handlers_of(state: type[State]) -> Iterator[Invocation]:
         yield from _handlers_of(substate)
 
 
-# ---- the search --------------------------------------------------------------------------------
-
-
-@final
-class _Search:
-    """One search, with the runs that it may take."""
-
-    def __init__(self, play: Play, budget: Budget, runs: int) -> None:
-        self._play: Final = play
-        self._budget: Final = budget
-        self._most: Final = runs
-        self.runs: int = 0
-        self.depth: int = 0
-        """All schedules of up to so many steps were looked at."""
-        self.is_complete: bool = False
-        self.was_at_rest: bool = False
-
-    def run(self, dice: random.Random) -> Result | None:
-        """Look for a schedule that breaks something; give the shortest that is found."""
-        found = self._look_at_short_ones(self._budget.steps, self._most // 4)
-        if found is not None or self.is_complete:
-            return found
-        found = self._look_at_random_ones(dice, self._most - self._most // 4)
-        if found is None:
-            return None
-        found = self._shorten(found)
-        return self._look_at_short_ones(len(found.steps) - 1, self._most // 2) or found
-
-    def _rehearse(self, policy: Policy, steps: int | None = None) -> Result:
-        budget = self._budget if steps is None else attrs.evolve(self._budget, steps=steps)
-        result = rehearse(self._play, budget, policy)
-        self.runs += 1
-        self.was_at_rest |= result.was_at_rest
-        return result
-
-    # ---- 1. every schedule, the shortest first
-
-    def _look_at_short_ones(self, depth: int, runs: int) -> Result | None:
-        """Look at all schedules of up to so many steps; those that were not looked at yet."""
-        last = self.runs + runs
-        while self.depth < depth and self.runs < last:
-            found = self._look_at_depth(self.depth + 1, last)
-            if found is not None or self.is_complete:
-                return found
-        return None
-
-    def _look_at_depth(self, depth: int, last: int) -> Result | None:
-        walk, has_cut = _Walk(), False
-        while self.runs < last:
-            result = self._rehearse(walk.choose, depth)
-            if result.failure is not None:
-                return result
-            has_cut |= not result.has_ended
-            if not walk.go_on():
-                self.depth = depth
-                self.is_complete = not has_cut
-                return None
-        return None
-
-    # ---- 2. schedules at random
-
-    def _look_at_random_ones(self, dice: random.Random, runs: int) -> Result | None:
-        def choose(choices: Sequence[Choice]) -> Choice:
-            # A kind first, else the many events would leave no room for the rest.
-            kinds = sorted({choice.kind for choice in choices})
-            kind = dice.choice(kinds)
-            return dice.choice([choice for choice in choices if choice.kind == kind])
-
-        for _ in range(runs):
-            result = self._rehearse(choose)
-            if result.failure is not None:
-                return result
-        return None
-
-    # ---- 3. shorter ones
-
-    def _shorten(self, found: Result) -> Result:
-        """Leave out what need not be there, first many steps at once, then fewer."""
-        size = max(len(found.steps) // 2, 1)
-        while size:
-            shorter = self._shorten_by(size, found)
-            if shorter is not None:
-                found = shorter
-            else:
-                size //= 2
-        return found
-
-    def _shorten_by(self, size: int, found: Result) -> Result | None:
-        for start in range(len(found.steps)):
-            kept = found.steps[:start] + found.steps[start + size :]
-            result = self._rehearse(_follow_where_possible(kept))
-            if result.failure is not None and len(result.steps) < len(found.steps):
-                return result
-        return None
-
-
-@final
-class _Walk:
-    """Goes through all schedules of one length, in their order: the hand of a clock, so to say."""
-
-    def __init__(self) -> None:
-        self._way: list[int] = []
-        self._widths: list[int] = []
-
-    def choose(self, choices: Sequence[Choice]) -> Choice:
-        """Give the choice of this schedule, and after its end the first."""
-        place = len(self._widths)
-        self._widths.append(len(choices))
-        if place == len(self._way):
-            self._way.append(0)
-        return choices[self._way[place]]
-
-    def go_on(self) -> bool:
-        """Go on to the next schedule; tell whether there is one."""
-        while self._way and self._way[-1] == self._widths[len(self._way) - 1] - 1:
-            self._way.pop()
-        self._widths = []
-        if not self._way:
-            return False
-        self._way[-1] += 1
-        return True
-
-
-# ---- following a schedule ------------------------------------------------------------------------
-
-
-def _follow_where_possible(steps: Sequence[str]) -> Policy:
-    """Follow a schedule, and leave out the steps that cannot happen."""
-    left = list(steps)
-
-    def choose(choices: Sequence[Choice]) -> Choice | None:
-        while left:
-            choice = _find(choices, left.pop(0))
-            if choice is not None:
-                return choice
-        return None
-
-    return choose
-
-
-def _replay(play: Play, schedule: Schedule) -> Result:
-    result = rehearse(play, Budget(len(schedule)), _follow(schedule))
-    for number, (step, happened) in enumerate(zip(schedule, result.steps, strict=False), 1):
-        if step != happened:
-            message = f"step {number} should be {step!r}, and was {happened!r}"
-            raise ScheduleError(message)
-    return result
-
-
-def _follow(schedule: Schedule) -> Policy:
-    left = list(enumerate(schedule, 1))
-
-    def choose(choices: Sequence[Choice]) -> Choice:
-        number, step = left.pop(0)
-        choice = _find(choices, step)
-        if choice is None:
-            known = "; ".join(choice.label for choice in choices)
-            message = f"step {number}, {step!r}, cannot happen there; what can: {known}"
-            raise ScheduleError(message)
-        return choice
-
-    return choose
-
-
-def _find(choices: Sequence[Choice], step: str) -> Choice | None:
-    label = TIME_PASSES if step.endswith(" s pass") else step
-    return next((choice for choice in choices if choice.label == label), None)
-
-
 def _make_sure(play: Play, found: Result) -> None:
     for _ in range(_REPEATS):
         try:
-            again = _replay(play, found.steps)
+            again = follow(play, found.steps)
         except ScheduleError as error:
             raise RuntimeError(_not_repeatable(found, str(error))) from error
         if again.failure is None:

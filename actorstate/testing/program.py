@@ -114,7 +114,7 @@ class Outcome:
 
 
 def run_program(
-    program: Program, *, make_app: Callable[[], App] | None = None, rest: float = 60.0
+    program: Program, *, make_app: Callable[[], App] | None = None, afterwards: float = 60.0
 ) -> Outcome:
     """Run a program in an app of its own, in virtual time.
 
@@ -123,12 +123,12 @@ def run_program(
     Args:
         program: what is done. A tab that is not connected at its end is connected again.
         make_app: makes the app, with a store of its own; None for ``App(root=...)``.
-        rest: seconds that pass at the end, for what still runs. What has not ended by then is
+        afterwards: seconds that pass at the end, for what still runs. What has not ended by then is
             cancelled, its open turn undone, when the outcome is there already.
     """
     app = make_app() if make_app is not None else App(root=root_of(program.state))
     return trio.run(
-        _Run(app, program, rest).run, clock=trio.testing.MockClock(autojump_threshold=0)
+        _Run(app, program, afterwards).run, clock=trio.testing.MockClock(autojump_threshold=0)
     )
 
 
@@ -166,24 +166,24 @@ class _Listener:
 class _Run:
     """One program that runs."""
 
-    def __init__(self, app: App, program: Program, rest: float) -> None:
+    def __init__(self, app: App, program: Program, afterwards: float) -> None:
         self._app: Final = app
         self._program: Final = program
-        self._rest: Final = rest
+        self._afterwards: Final = afterwards
         self._listener: Final = _Listener()
         self._outcome: Outcome | None = None
 
     async def run(self) -> Outcome:
-        """Do what the program says, rest, and look."""
+        """Do what the program says, let time pass, and look."""
         self._app.use_conductor(self._listener)
         with trio.CancelScope() as everything:
             async with open_tab(self._app, timeout=math.inf) as tab:
                 for move in self._program.moves:
                     await self._make(move, tab)
-                await trio.sleep(self._rest)
+                await trio.sleep(self._afterwards)
                 if not tab.is_connected:
                     await tab.reconnect()
-                    await trio.sleep(self._rest)
+                    await trio.sleep(self._afterwards)
                 self._outcome = self._look(tab)
                 everything.cancel()  # with the app inside: nothing more is committed
                 await trio.lowlevel.checkpoint()

@@ -20,13 +20,10 @@ What may happen next, each of it one step:
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Final, Literal, final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, final
 
 import attrs
 import trio
@@ -44,18 +41,22 @@ from actorstate.actors.messages import (
 from actorstate.actors.runtime import Mailbox
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import TaskEnded
-from actorstate.app import App
 from actorstate.state.invocations import Invocation
-from actorstate.state.state import State
 from actorstate.state.tree import StateTree
 from actorstate.testing.names import Names
+from actorstate.testing.play import (
+    Budget,
+    Choice,
+    Failure,
+    Kind,
+    Law,
+    Play,
+    Policy,
+    Result,
+    check,
+    silence,
+)
 from actorstate.testing.tab import Lines, Tab, label_of
-
-Kind = Literal["event", "message", "time", "cancel", "line"]
-
-_LOGGERS: Final = (
-    "actorstate", "actorstate.actors", "actorstate.state", "actorstate.web"
-)  # fmt: skip
 
 TIME_PASSES: Final = "time passes"
 """The name of a step of time before it is known how much of it passes."""
@@ -70,92 +71,11 @@ _A_MOMENT: Final = 0.001
 _LITTLE: Final = 1e-9  # seconds: beyond a deadline, so that rounding does not leave it ahead
 
 
-@final
-@attrs.frozen(eq=False)
-class Choice:
-    """Something that may happen next."""
-
-    label: str
-    kind: Kind
-    act: Callable[[], Awaitable[str | None]]
-    """Lets it happen; gives what it is called, or None if there was nothing to happen."""
-
-
-Policy = Callable[[Sequence[Choice]], Choice | None]
-"""Chooses among what may happen next, in the order of their labels; None ends the run."""
-
-
-@final
-@attrs.frozen
-class Failure:
-    """What went wrong, and what the state was."""
-
-    error: BaseException
-    label: str
-    """What did not hold, or what failed, for people."""
-    state: str
-
-
-@final
-@attrs.frozen
-class Play:
-    """What is rehearsed."""
-
-    state: type[State]
-    events: tuple[Invocation, ...]
-    make_app: Callable[[], App]
-    invariant: Callable[..., object] | None = None
-    finally_: Callable[..., object] | None = None
-    may_fail: tuple[type[BaseException], ...] = ()
-    path: str = "/"
-
-
-@final
-@attrs.frozen
-class Budget:
-    """How much of what may happen in one run."""
-
-    steps: int
-    fires: float = math.inf
-    cancels: float = math.inf
-    reconnects: float = math.inf
-
-
-@final
-@attrs.frozen
-class Result:
-    """How a run went."""
-
-    steps: tuple[str, ...]
-    failure: Failure | None
-    was_at_rest: bool
-    """Whether it came to rest after something had happened."""
-    has_ended: bool
-    """Whether it ended because nothing else could happen."""
-
-
 def rehearse(play: Play, budget: Budget, policy: Policy) -> Result:
     """Run an app of its own, step by step."""
     rehearsal = Rehearsal(play, budget, policy)
-    with _silence():
+    with silence():
         return trio.run(rehearsal.run, clock=rehearsal.clock, instruments=[rehearsal.names])
-
-
-@contextmanager
-def _silence() -> Generator[None]:
-    """Keep out of the log what happens in this thread: a search fails many times on purpose."""
-    here = threading.get_ident()
-
-    def is_of_others(record: logging.LogRecord) -> bool:
-        return record.thread != here
-
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(is_of_others)
-    try:
-        yield
-    finally:
-        for name in _LOGGERS:
-            logging.getLogger(name).removeFilter(is_of_others)
 
 
 @final
@@ -192,7 +112,7 @@ class Rehearsal:
         self._errors: Final[list[tuple[BaseException, str]]] = []
         self._is_timeless = False
         self._failure: Failure | None = None
-        self._was_at_rest = False
+        self._was_quiet = False
         self._has_ended = False
         self._is_over = False
 
@@ -244,7 +164,7 @@ class Rehearsal:
                     self._release()
                 everything.cancel()  # with the app inside: what runs is not waited for
                 await trio.lowlevel.checkpoint()
-        return Result(tuple(self._steps), self._failure, self._was_at_rest, self._has_ended)
+        return Result(tuple(self._steps), self._failure, self._was_quiet, self._has_ended)
 
     async def _run(self) -> None:
         self._tab.load()
@@ -279,13 +199,13 @@ class Rehearsal:
 
     async def _settle(self) -> None:
         """Wait until everything waits, and take meanwhile what makes no difference when."""
-        await self._quiet()
+        await self._wait_blocked()
         while (found := self._find(_makes_no_difference)) is not None:
             self._take(*found)
-            await self._quiet()
+            await self._wait_blocked()
 
-    async def _quiet(self) -> None:
-        """Wait until everything waits, and threads have ended; but for those that wait, too."""
+    async def _wait_blocked(self) -> None:
+        """Wait until everything waits; and until threads have ended, unless they wait, too."""
         await trio.testing.wait_all_tasks_blocked()
         threads = trio.to_thread.current_default_thread_limiter()
         for _ in range(_MOST_LOOKS):
@@ -313,7 +233,7 @@ class Rehearsal:
 
     async def _fire(self, event: Invocation) -> str | None:
         seq = self._tab.fire_nowait(event)
-        await self._quiet()
+        await self._wait_blocked()
         found = self._find(lambda one: isinstance(one, Event) and one.seq == seq)
         assert found is not None, "the tab is connected, and its actor has nothing to do"
         self._take(*found)
@@ -327,7 +247,7 @@ class Rehearsal:
                 break
             self.names.has_woken = False
             self.clock.jump(max(seconds, 0) + _LITTLE)
-            await self._quiet()
+            await self._wait_blocked()
             if self.names.has_woken:
                 return f"{round(trio.current_time() - start, 6):g} s pass"
         return None
@@ -408,37 +328,27 @@ class Rehearsal:
         """Look at the state after a step."""
         if self._errors:
             error, name = self._errors[0]
-            return Failure(error, f"{name} failed", self._state_text())
+            return Failure(error, f"{name} failed", repr(self._tree.state(self._play.state)))
         if self._tree.turn is not None:
             return None
         if self._play.invariant is not None:
             failure = self._check(self._play.invariant)
             if failure is not None:
                 return failure
-        return self._look_at_rest()
+        return self._look_when_quiet()
 
-    def _look_at_rest(self) -> Failure | None:
+    def _look_when_quiet(self) -> Failure | None:
         if any(True for _ in self._messages()) or any(True for _ in self._time()):
             return None
-        self._was_at_rest |= bool(self._steps)  # it says nothing that all is well at the beginning
+        self._was_quiet |= bool(self._steps)  # it says nothing that all is well at the beginning
         return self._check(self._play.finally_) if self._play.finally_ is not None else None
 
-    def _check(self, law: Callable[..., object]) -> Failure | None:
-        try:
-            holds = law(self._tree.state(self._play.state))
-        except Exception as error:  # noqa: BLE001 - it is reported, whatever it is
-            return Failure(error, f"{_name_of(law)} does not hold", self._state_text())
-        if holds is None or holds:
-            return None
-        error = AssertionError(f"{_name_of(law)} gave {holds!r}")
-        return Failure(error, f"{_name_of(law)} does not hold", self._state_text())
+    def _check(self, law: Law) -> Failure | None:
+        return check(law, self._tree.state(self._play.state))
 
     @property
     def _tree(self) -> StateTree:
         return self._app.directory.door(self._token).tree
-
-    def _state_text(self) -> str:
-        return repr(self._tree.state(self._play.state))
 
 
 async def _cancel(task: BackgroundTask, label: str) -> str:
@@ -449,10 +359,6 @@ async def _cancel(task: BackgroundTask, label: str) -> str:
 async def _call(act: Callable[[], None], label: str) -> str:
     act()
     return label
-
-
-def _name_of(law: Callable[..., object]) -> str:
-    return getattr(law, "__name__", repr(law))
 
 
 def _makes_no_difference(message: object) -> bool:

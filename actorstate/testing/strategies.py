@@ -28,7 +28,7 @@ _HAS_HYPOTHESIS: Final = find_spec("hypothesis") is not None
 if TYPE_CHECKING or _HAS_HYPOTHESIS:
     from hypothesis import strategies as st
 
-_LONGEST_PASS: Final = 10.0  # seconds: longer than a tab may be away, shorter than the rest
+_LONGEST_PASS: Final = 10.0  # seconds: longer than a tab may be away
 
 
 def programs(
