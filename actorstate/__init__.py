@@ -2,6 +2,7 @@
 
 A map of the package. Imports point down this list only::
 
+    testing/    for tests: a tab in memory, programs, a search for races
     app         App: puts the layers together
     web/        protocol, connections, the server, client.js
     ui/         elements and expressions, rendered to HTML with bindings

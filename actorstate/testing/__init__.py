@@ -15,6 +15,7 @@ Nothing here is for production, and nothing else of the library knows of it. A m
     names           what happens, in words
     strategies      programs, drawn by Hypothesis
     program         what a program is, and what comes of it
+    opening         how a tab is opened and left
     tab             the tab
     view            what it shows
     link            its connection, without a network
@@ -28,6 +29,7 @@ from actorstate.testing.interleavings import (
     check_interleavings as check_interleavings,
     replay as replay,
 )
+from actorstate.testing.opening import open_tab as open_tab
 from actorstate.testing.program import (
     Cancel as Cancel,
     Disconnect as Disconnect,
@@ -46,6 +48,5 @@ from actorstate.testing.tab import (
     EventFailedError as EventFailedError,
     ProtocolError as ProtocolError,
     Tab as Tab,
-    open_tab as open_tab,
 )
 from actorstate.testing.view import TabState as TabState

@@ -25,7 +25,8 @@ from actorstate.state.handlers import as_invocation
 from actorstate.state.invocations import Invocation
 from actorstate.state.state import State
 from actorstate.state.tree import StateTree
-from actorstate.testing.tab import EventFailedError, Tab, label_of, open_tab
+from actorstate.testing.opening import open_tab
+from actorstate.testing.tab import EventFailedError, Tab, label_of
 from actorstate.testing.view import TabState
 
 AnyState = TypeVar("AnyState", bound=State)

@@ -44,6 +44,7 @@ from actorstate.actors.token_actor import TaskEnded
 from actorstate.state.invocations import Invocation
 from actorstate.state.tree import StateTree
 from actorstate.testing.names import Names
+from actorstate.testing.opening import Lines
 from actorstate.testing.play import (
     Budget,
     Choice,
@@ -56,7 +57,7 @@ from actorstate.testing.play import (
     check,
     silence,
 )
-from actorstate.testing.tab import Lines, Tab, label_of
+from actorstate.testing.tab import Tab, label_of
 
 TIME_PASSES: Final = "time passes"
 """The name of a step of time before it is known how much of it passes."""
