@@ -146,6 +146,11 @@ class App:
         """Whether it is entered."""
         return self._nursery is not None
 
+    @property
+    def has_own_tasks(self) -> bool:
+        """Whether a task of `start_soon` runs."""
+        return bool(self._own_tasks)
+
     def use_store(self, store: Store) -> None:
         """Let state trees rest in another store, from the next time the app is entered.
 

@@ -14,8 +14,10 @@ import pytest
 import races
 import trio
 from hypothesis import given, settings, strategies as st
+from stores import WrappedStore
 
-from actorstate import App, State, TurnTimeoutError, background, current_app, event
+from actorstate import App, State, TurnTimeoutError, background, computed, current_app, event
+from actorstate.stores.base import Snapshot
 from actorstate.testing import (
     InterleavingError,
     ScheduleError,
@@ -472,6 +474,21 @@ class World(WorldRoot):
         async with self:
             self.pings += 1
 
+    async def tell_bob(self):
+        async with current_app().modify_state("bob") as bob:
+            bob.get_substate(World).pings += 1
+        self.pings += 1
+        self.log.append("told")
+
+    def start_own(self):
+        for _ in range(2):
+            current_app().start_soon(self._own, self.get_token())
+
+    async def _own(self, token: str):
+        await trio.sleep(1)
+        async with current_app().modify_state(token) as state:
+            state.get_substate(World).log.append("own")
+
     @background
     async def yielding(self):
         async with self:
@@ -561,6 +578,14 @@ def log_after(*schedule: str, **more: Any) -> list[str]:
              "fire World.third()"),
             ["third"],
         ),
+        # A handler that asks for another turn keeps its own meanwhile.
+        (("fire World.tell_bob()", "World.tell_bob enters its 1st block"), ["told"]),
+        # Tasks of the app's own have names without addresses, and time for them.
+        (
+            ("fire World.start_own()", "1 s pass", "_own #2 enters its 1st block",
+             "_own enters its 1st block"),
+            ["own", "own"],
+        ),
         # Turns of other tokens are steps, too.
         (
             ("fire World.ask_bob()",
@@ -571,7 +596,7 @@ def log_after(*schedule: str, **more: Any) -> list[str]:
 )  # fmt: skip
 def test_what_may_happen(schedule: tuple[str, ...], log: list[str]) -> None:
     events = [World.two, World.third, World.hold, World.block, World.family, World.yielding,
-              World.sleeper, World.ask_bob]  # fmt: skip
+              World.sleeper, World.ask_bob, World.tell_bob, World.start_own]  # fmt: skip
     assert log_after(*schedule, events=events) == log
 
 
@@ -632,6 +657,37 @@ def test_a_search_within_a_search_is_no_concern_of_the_outer_event_loop() -> Non
             check_interleavings(Needy, lambda _: True, events=[ADD_1])
 
     trio.run(main)
+
+
+class LazyRoot(State, root=True):
+    pass
+
+
+class Lazy(LazyRoot):
+    value: int = 0
+
+    @computed
+    async def slow(self) -> int:
+        await trio.sleep(1)
+        return self.value
+
+    def change(self):
+        self.value += 1
+
+
+def test_a_tab_whose_state_takes_time_to_compute_is_waited_for() -> None:
+    with pytest.raises(InterleavingError) as caught:
+        check_interleavings(Lazy, lambda state: not state.value)
+    assert caught.value.schedule == ("fire Lazy.change()", "1 s pass")
+
+
+def test_an_app_that_cannot_load_a_tab_begins_no_run() -> None:
+    class Away(WrappedStore):
+        async def load(self, token: str) -> Snapshot | None:
+            raise OSError("the disk is gone")
+
+    with pytest.raises(RuntimeError, match=r"no run can begin: .*the disk is gone"):
+        check_interleavings(Lazy, make_app=lambda: App(root=LazyRoot, store=Away()))
 
 
 def test_tasks_are_cancelled_where_that_is_asked_for() -> None:

@@ -73,7 +73,8 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
 
     Args:
         state: the State class whose laws these are.
-        invariant: has to hold between any two turns.
+        invariant: has to hold between any two turns; those that are run at once when a page
+            connects count as one.
         finally_: has to hold whenever all is quiet: nothing lies in a mailbox, no turn
             is open, and nothing of the program waits for time to pass.
         events: what may be fired: handlers, or handlers with arguments (``MyState.add(3)``).
@@ -97,8 +98,9 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
             that was found.
         ValueError: all events need arguments, and none was named; or ``finally_`` was never
             looked at, because no run became quiet.
-        RuntimeError: what was found does not happen again under the same schedule, so something
-            beside the schedule decides, such as a clock, a random number, a thread or the network.
+        RuntimeError: no run can begin, since the tab is not welcomed; or what was found does not
+            happen again under the same schedule, so something beside the schedule decides, such as
+            a clock, a random number, a thread or the network.
     """
     play = _play(state, invariant, finally_, events, make_app, may_fail, path)
     search = Explorer(play, Budget(max_steps, fires, cancels, reconnects), runs)

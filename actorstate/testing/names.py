@@ -6,6 +6,7 @@ which the schedule decides, and never in the order in which trio happens to wake
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Final, final
 
@@ -17,6 +18,8 @@ from actorstate.actors.task_scope import current_run
 from actorstate.actors.token_actor import TaskEnded
 from actorstate.state.turn import held_turns
 from actorstate.testing.tab import label_of
+
+_OF_A_FUNCTION: Final = re.compile(r"<(?:bound method|function) ([\w.<>]+)")
 
 
 def ordinal(number: int) -> str:
@@ -48,7 +51,7 @@ class Names(trio.abc.Instrument):
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Number a task among its siblings of the same function."""
-        name = task.name.rpartition(".")[2]
+        name = _short(task.name)
         key = (_parent_of(task), name)
         self._counts[key] += 1
         self._children[task] = _numbered(name, self._counts[key])
@@ -89,10 +92,14 @@ class Names(trio.abc.Instrument):
                 return f"{message!r} is taken"
 
     def _of_asker(self, holder: str) -> str:
-        run = current_run.get()
-        if run.task is None or not trio.lowlevel.in_trio_task():
+        run, held = current_run.get(), [turn for turn in held_turns() if turn.is_open]
+        if not trio.lowlevel.in_trio_task():
             return holder
-        return " > ".join([self.of_task(run.task), *self._way_down_to(run.task)])
+        if run.task is not None:
+            return " > ".join([self.of_task(run.task), *self._way_down_to(run.task)])
+        if held:  # a handler that asks for the turn of another token
+            return held[-1].holder
+        return self._children[trio.lowlevel.current_task()]
 
     def _way_down_to(self, background_task: BackgroundTask) -> list[str]:
         """Give the names of the trio tasks between a background task and the running code."""
@@ -105,6 +112,15 @@ class Names(trio.abc.Instrument):
             way.append(self._children[task])
             task = parent
         return way[::-1]
+
+
+def _short(name: str) -> str:
+    """Give the last word of a task's name; of one that is the ``repr`` of a function, its own.
+
+    An address or an instance in it would be another one in each run.
+    """
+    function = _OF_A_FUNCTION.match(name)
+    return (function[1] if function is not None else name).rpartition(".")[2]
 
 
 def _numbered(name: str, number: int) -> str:

@@ -168,8 +168,7 @@ class Rehearsal:
         return Result(tuple(self._steps), self._failure, self._was_quiet, self._has_ended)
 
     async def _run(self) -> None:
-        self._tab.load()
-        await self._settle()
+        await self._open()
         self._failure = self._look()
         while self._failure is None and len(self._steps) < self._budget.steps:
             choices = self._choices()
@@ -179,6 +178,17 @@ class Rehearsal:
                 return
             await self._do(choice)
             self._failure = self._look()
+
+    async def _open(self) -> None:
+        self._tab.load()
+        await self._settle()
+        if not self._tab.is_connected:  # to compute or load its state takes time
+            await self._pass_time()
+            await self._settle()
+        if not self._tab.is_connected:
+            told = [str(error) for error in (*self._tab.errors, *(e for e, _ in self._errors))]
+            message = f"no run can begin: the tab is not welcomed by the app ({'; '.join(told)})"
+            raise RuntimeError(message)
 
     async def _do(self, choice: Choice) -> None:
         label = await choice.act()
@@ -278,7 +288,9 @@ class Rehearsal:
     def _may_wait_for_time(self) -> bool:
         if trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf:
             return False
-        return bool(self._app.background_tasks) or self._is_busy or not self._tab.is_connected
+        if self._app.background_tasks or self._app.has_own_tasks:
+            return True
+        return self._is_busy or not self._tab.is_connected
 
     @property
     def _is_busy(self) -> bool:
