@@ -12,17 +12,22 @@ import attrs
 import pytest
 import trio
 from hypothesis import given, settings
+from pykka._envelope import Envelope
 from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
     App,
+    BackgroundTask,
+    ErrorContext,
     State,
     background,
     computed,
     download,
     redirect,
 )
+from actorstate.actors.messages import Event
+from actorstate.actors.runtime import Mailbox
 from actorstate.testing import (
     Cancel,
     Disconnect,
@@ -542,3 +547,76 @@ def test_the_library_itself_does_not_import_what_is_for_tests() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"
+
+
+# ---- the seams that it stands on ----------------------------------------------------------------
+
+
+class LastFirst:
+    """A conductor that takes the message that came last, and hears all that it is told."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[str] = []
+        self.tasks: list[str] = []
+        self.failures: list[str] = []
+        self.may_go: trio.Event = trio.Event()
+
+    def arrived(self, mailbox: Mailbox, message: Any) -> None:
+        self.arrivals.append(type(message).__name__)
+
+    async def choose(self, mailbox: Mailbox) -> int | None:
+        await self.may_go.wait()
+        if mailbox.empty():
+            await trio.sleep(0.01)
+            return None  # to be asked again
+        return len(mailbox) - 1
+
+    def started(self, task: BackgroundTask) -> None:
+        self.tasks.append(task.name)
+
+    def failed(self, error: BaseException, context: ErrorContext) -> None:
+        self.failures.append(context.name)
+
+
+async def test_a_conductor_decides_which_message_is_next(autojump_clock: MockClock) -> None:
+    conductor, app = LastFirst(), shop()
+    app.use_conductor(conductor)
+    async with app:
+        ref = app.directory.ref("tab")
+        for name in ("a", "b", "c"):
+            ref.mailbox.put(Envelope(Event("root.shop.add", [name])))
+        ref.mailbox.put(Envelope(Event("root.shop.fail")))
+        ref.mailbox.put(Envelope(Event("root.shop.climb")))
+        assert [message.name for message in ref.mailbox.waiting()][-1] == "root.shop.climb"
+        conductor.may_go.set()
+        await trio.sleep(0.1)
+        items = app.directory.door("tab").tree.state(Shop).items
+        assert [item.name for item in items] == ["c", "b", "a"]
+    assert conductor.arrivals[:5] == ["Event"] * 5
+    assert conductor.tasks == ["Shop.climb"]
+    assert conductor.failures == ["Shop.fail"]
+
+
+async def test_a_running_app_takes_no_conductor() -> None:
+    async with shop() as app:
+        assert app.is_running
+        with pytest.raises(RuntimeError, match="messages come in their order"):
+            app.use_conductor(LastFirst())
+    assert not app.is_running
+
+
+async def test_an_app_knows_whether_it_has_tasks_of_its_own() -> None:
+    async with shop() as app:
+        assert not app.has_own_tasks
+        app.start_soon(trio.sleep, 0)
+        assert app.has_own_tasks
+        await wait_all_tasks_blocked()
+        assert not app.has_own_tasks
+
+
+async def test_a_site_is_what_the_app_has_now() -> None:
+    async with shop() as app:
+        assert list(app.site.pages) == ["/"]
+        app.add_page("More", "/more")
+        assert list(app.site.pages) == ["/", "/more"]
+        assert app.site.directory is app.directory
