@@ -7,6 +7,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Any, ClassVar
 
 import attrs
@@ -141,11 +142,11 @@ PLANTED = {
         races.one_follows,
         None,
         (
-            "Leftovers.follow() starts",
             "the tab loses its connection",
+            "Leftovers.follow() starts",
+            "Leftovers.follow enters its 1st block",
             "5 s pass",
             "the tab counts as gone",
-            "Leftovers.follow enters its 1st block",
             "the tab connects again",
             "Leftovers.follow() starts",
             "Leftovers.follow #2 enters its 1st block",
@@ -468,6 +469,12 @@ class World(WorldRoot):
             self.log.append("other")
 
     @background
+    async def elsewhere(self):
+        for name in ("a", "b"):
+            trio.lowlevel.spawn_system_task(self._child, name, context=copy_context())
+        await trio.sleep(1)
+
+    @background
     async def ask_bob(self):
         async with current_app().modify_state("bob") as bob:
             bob.get_substate(World).pings += 1
@@ -552,6 +559,12 @@ def log_after(*schedule: str, **more: Any) -> list[str]:
              "World.family > _child enters its 1st block"),
             ["other", "b", "a"],
         ),
+        # What it begins in no nursery of its own, as the library does for code of asyncio.
+        (
+            ("fire World.elsewhere()", "World.elsewhere > elsewhere enters its 2nd block",
+             "World.elsewhere > elsewhere enters its 1st block"),
+            ["b", "a"],
+        ),
         # What a task triggers comes before what it asks for afterwards.
         (
             ("fire World.yielding()", "World.yielding enters its 1st block",
@@ -596,7 +609,8 @@ def log_after(*schedule: str, **more: Any) -> list[str]:
 )  # fmt: skip
 def test_what_may_happen(schedule: tuple[str, ...], log: list[str]) -> None:
     events = [World.two, World.third, World.hold, World.block, World.family, World.yielding,
-              World.sleeper, World.ask_bob, World.tell_bob, World.start_own]  # fmt: skip
+              World.sleeper, World.ask_bob, World.tell_bob, World.start_own,
+              World.elsewhere]  # fmt: skip
     assert log_after(*schedule, events=events) == log
 
 

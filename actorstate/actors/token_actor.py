@@ -77,7 +77,7 @@ class Services:
     watch: TurnWatch
     reporter: Reporter
     limits: Limits
-    conductor: Conductor | None = None
+    conductor: Conductor | None
     """Decides which message is next, in tests."""
 
 

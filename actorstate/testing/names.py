@@ -43,6 +43,7 @@ class Names(trio.abc.Instrument):
     def __init__(self) -> None:
         self._tasks: Final[dict[BackgroundTask, str]] = {}
         self._children: Final[dict[trio.lowlevel.Task, str]] = {}
+        self._errands: Final[dict[trio.lowlevel.Task, tuple[BackgroundTask, int]]] = {}
         self._counts: Final[Counter[object]] = Counter()
         self.has_woken: bool = True
         """Whether code of the program was woken since this was reset, by who wants to know."""
@@ -50,9 +51,17 @@ class Names(trio.abc.Instrument):
     # ---- what trio says --------------------------------------------------------------------
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        """Number a task among its siblings of the same function."""
-        name = _short(task.name)
-        key = (_parent_of(task), name)
+        """Number a task among its siblings of the same function.
+
+        One that a background task begins in no nursery of its own runs an errand elsewhere: for
+        code of asyncio the library begins such a task for each block. So they count as blocks.
+        """
+        name, mine = _short(task.name), _task_of(task)
+        parent = _parent_of(task)
+        if mine is not None and parent is not None and _task_of(parent) is not mine:
+            self._counts[mine] += 1
+            self._errands[task] = mine, self._counts[mine]
+        key = (parent, name)
         self._counts[key] += 1
         self._children[task] = _numbered(name, self._counts[key])
 
@@ -76,9 +85,8 @@ class Names(trio.abc.Instrument):
         """Give the name of what happens if a message is taken. Called by who puts it."""
         match message:
             case TurnRequest(holder):
-                who = self._of_asker(holder)
-                self._counts[f"{who} enters"] += 1
-                return f"{who} enters its {ordinal(self._counts[f'{who} enters'])} block"
+                who, number = self._of_asker(holder)
+                return f"{who} enters its {ordinal(number)} block"
             case Call(invocation):
                 does = "starts" if invocation.handler.is_background else "follows"
                 return f"{label_of(invocation)} {does}"
@@ -91,24 +99,31 @@ class Names(trio.abc.Instrument):
             case _:
                 return f"{message!r} is taken"
 
-    def _of_asker(self, holder: str) -> str:
+    def _of_asker(self, holder: str) -> tuple[str, int]:
+        """Give who asks for a turn, and which of its blocks that is."""
+        task = trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None
+        if task in self._errands:
+            background_task, number = self._errands[task]
+            return f"{self.of_task(background_task)} > elsewhere", number
+        who = self._of_code(holder, task)
+        self._counts[f"{who} enters"] += 1
+        return who, self._counts[f"{who} enters"]
+
+    def _of_code(self, holder: str, task: trio.lowlevel.Task | None) -> str:
         run, held = current_run.get(), [turn for turn in held_turns() if turn.is_open]
-        if not trio.lowlevel.in_trio_task():
+        if task is None:
             return holder
         if run.task is not None:
             return " > ".join([self.of_task(run.task), *self._way_down_to(run.task)])
         if held:  # a handler that asks for the turn of another token
             return held[-1].holder
-        return self._children[trio.lowlevel.current_task()]
+        return self._children[task]
 
     def _way_down_to(self, background_task: BackgroundTask) -> list[str]:
         """Give the names of the trio tasks between a background task and the running code."""
         way: list[str] = []
         task = trio.lowlevel.current_task()
-        while (parent := _parent_of(task)) is not None:
-            run = parent.context.get(current_run)
-            if run is None or run.task is not background_task:
-                break
+        while (parent := _parent_of(task)) is not None and _task_of(parent) is background_task:
             way.append(self._children[task])
             task = parent
         return way[::-1]
@@ -129,6 +144,12 @@ def _numbered(name: str, number: int) -> str:
 
 def _parent_of(task: trio.lowlevel.Task) -> trio.lowlevel.Task | None:
     return task.parent_nursery.parent_task if task.parent_nursery is not None else None
+
+
+def _task_of(task: trio.lowlevel.Task) -> BackgroundTask | None:
+    """Give the background task that a trio task is part of."""
+    run = task.context.get(current_run)
+    return run.task if run is not None else None
 
 
 def _is_of_the_program(task: trio.lowlevel.Task) -> bool:

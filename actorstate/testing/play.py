@@ -15,7 +15,7 @@ from actorstate.app import App
 from actorstate.state.invocations import Invocation
 from actorstate.state.state import State
 
-Kind: TypeAlias = Literal["event", "message", "time", "cancel", "line"]
+Kind: TypeAlias = Literal["event", "message", "time", "cancel", "line", "return"]
 
 Law: TypeAlias = Callable[..., object]
 """A function of a state. It is broken where it raises, or gives something false but None."""

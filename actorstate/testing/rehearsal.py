@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final, final
 
 import attrs
@@ -318,22 +318,14 @@ class Rehearsal:
         if self._spent["cancel"] >= self._budget.cancels:
             return
         for task in self._app.background_tasks:
-            label = f"{self.names.of_task(task)} is cancelled"
-            yield Choice(label, "cancel", lambda task=task, label=label: _cancel(task, label))
+            yield _at_once(f"{self.names.of_task(task)} is cancelled", "cancel", task.cancel)
 
     def _lines(self) -> Iterator[Choice]:
-        named: Mapping[str, Callable[[], None]]
         if not self._tab.has_line:
-            named = {"the tab connects again": self._tab.connect}
-        elif self._spent["line"] < 2 * self._budget.reconnects:
-            named = {
-                "the tab loses its connection": self._tab.cut,
-                "the page is loaded again": self._tab.load,
-            }
-        else:
-            named = {}
-        for label, act in named.items():
-            yield Choice(label, "line", lambda act=act, label=label: _call(act, label))
+            yield _at_once("the tab connects again", "return", self._tab.connect)
+        elif self._spent["line"] < self._budget.reconnects:
+            yield _at_once("the tab loses its connection", "line", self._tab.cut)
+            yield _at_once("the page is loaded again", "line", self._tab.load)
 
     # ---- looking ---------------------------------------------------------------------------
 
@@ -364,14 +356,14 @@ class Rehearsal:
         return self._app.directory.door(self._token).tree
 
 
-async def _cancel(task: BackgroundTask, label: str) -> str:
-    task.cancel()
-    return label
+def _at_once(label: str, kind: Kind, act: Callable[[], None]) -> Choice:
+    """Give a choice of something that happens without waiting."""
 
+    async def happen() -> str:
+        act()
+        return label
 
-async def _call(act: Callable[[], None], label: str) -> str:
-    act()
-    return label
+    return Choice(label, kind, happen)
 
 
 def _makes_no_difference(message: object) -> bool:
