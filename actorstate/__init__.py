@@ -3,6 +3,7 @@
 A map of the package. Imports point down this list only::
 
     testing/    for tests: a tab in memory, programs, a search for races
+    reflex      the names of another library, mapped onto ours; nothing else imports it
     app         App: puts the layers together
     web/        protocol, connections, the server, client.js
     ui/         elements and expressions, rendered to HTML with bindings
@@ -29,10 +30,13 @@ from actorstate.exceptions import (
     ComputedVarError as ComputedVarError,
     DeadlockError as DeadlockError,
     ImmutableStateError as ImmutableStateError,
+    LeaseLostError as LeaseLostError,
     MailboxFullError as MailboxFullError,
     PageError as PageError,
     SnapshotError as SnapshotError,
     StateDefinitionError as StateDefinitionError,
+    StoreError as StoreError,
+    StoreUnavailableError as StoreUnavailableError,
     TooManyTasksError as TooManyTasksError,
     TurnTimeoutError as TurnTimeoutError,
     UnknownHandlerError as UnknownHandlerError,

@@ -107,7 +107,10 @@ def _run_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         message = f"there is no file {path}"
         raise UsageError(message)
-    sys.path.insert(0, str(path.resolve().parent))  # as python itself does for a script
+    folder, package = _package_around(path)
+    sys.path.insert(0, str(folder))  # as python itself does for a script
+    if package:
+        return vars(importlib.import_module(f"{package}.{path.stem}"))
     # A module as any other, so that what it defines stays, and annotations find their names; but
     # not in the place of one that is there already, such as the library that it is called after.
     name = path.stem if path.stem not in sys.modules else f"{path.stem} (served)"
@@ -117,6 +120,18 @@ def _run_file(path: Path) -> dict[str, Any]:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return vars(module)
+
+
+def _package_around(path: Path) -> tuple[Path, str]:
+    """Give the folder from which a file is imported, and the package that it is in, if any.
+
+    A file of a package imports its neighbours by the package's name, so it has to be in it.
+    """
+    folder, names = path.resolve().parent, list[str]()
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(names)
 
 
 def _import_module(name: str) -> dict[str, Any]:

@@ -15,10 +15,13 @@ __all__ = [
     "ComputedVarError",
     "DeadlockError",
     "ImmutableStateError",
+    "LeaseLostError",
     "MailboxFullError",
     "PageError",
     "SnapshotError",
     "StateDefinitionError",
+    "StoreError",
+    "StoreUnavailableError",
     "TooManyTasksError",
     "TurnTimeoutError",
     "UnknownHandlerError",
@@ -92,3 +95,21 @@ class BadArgumentsError(ValueError):
 
 class SnapshotError(ValueError):
     """A stored snapshot does not fit the declared vars. It was left as it is."""
+
+
+class StoreError(OSError):
+    """A store did not do what it was asked for. A turn that it did not take was undone."""
+
+
+class LeaseLostError(StoreError):
+    """The token was taken over by another owner, which has waited for this one in vain.
+
+    Nothing was stored, and the turn was undone. The next one begins with what the other has left.
+    """
+
+
+class StoreUnavailableError(StoreError):
+    """A store was not reached in time. Whether it has the turn will be seen when it is back.
+
+    The turn was undone here, and the next one begins with what the store has then.
+    """

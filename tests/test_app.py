@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
@@ -21,9 +21,10 @@ from actorstate import (
 )
 from actorstate.actors.messages import Attach, Event
 from actorstate.actors.runtime import MailboxFullError
-from actorstate.state.patch import Operation
+from actorstate.state.snapshot import Snapshot
+from actorstate.state.tree import Schema
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Snapshot
+from actorstate.stores.base import Loaded
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -59,33 +60,27 @@ async def add_later(app: App, token: str) -> None:
         state.get_substate(AppRoot).count += 10
 
 
-@attrs.define
-class FailingStore:
+class FailingStore(WrappedStore):
     """Takes what a memory store takes, until it is told to fail."""
 
-    inner: MemoryStore = attrs.field(factory=MemoryStore)
-    error: Exception | None = None
-    gate: trio.Event | None = None
-    log: list[str] = attrs.field(factory=list[str])
+    def __init__(self, error: Exception | None = None, gate: trio.Event | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.gate = gate
+        self.log: list[str] = []
 
-    async def load(self, token: str) -> Snapshot | None:
+    async def load(self, token: str, on_wanted: Callable[[], None]) -> Loaded:
         if self.error is not None:
             raise self.error
-        return await self.inner.load(token)
+        return await super().load(token, on_wanted)
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        await self.inner.commit(token, commit)
+        await super().commit(lease, commit)
         self.log.append(f"stored {commit.version}")
-
-    async def delete(self, token: str) -> None:
-        await self.inner.delete(token)
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
 
 
 # ---- lifetimes ----------------------------------------------------------------------------------
@@ -100,12 +95,11 @@ async def test_state_lasts_as_long_as_its_store() -> None:
             state.get_substate(AppRoot).count += 1
             deep._kept += 1
             deep.names = {str(expected): ["x"]}
-    snapshot = await store.load(TOKEN)
-    assert snapshot == Snapshot(
-        3, {"app_root": {"count": 3}, "app_root.deep": {"_kept": 3, "names": {"2": ["x"]}}}
-    )
+    snapshot = await store.peek(TOKEN)
+    values = {"app_root": {"count": 3}, "app_root.deep": {"_kept": 3, "names": {"2": ["x"]}}}
+    assert snapshot == Snapshot(3, values, schema=Schema.of(AppRoot).fingerprint)
     await store.delete(TOKEN)
-    assert await store.load(TOKEN) is None
+    assert await store.peek(TOKEN) is None
 
 
 async def test_an_actor_that_stopped_is_brought_back_from_its_snapshot() -> None:
@@ -287,6 +281,19 @@ async def test_a_snapshot_that_cannot_be_loaded_is_an_error_to_who_asked_until_i
         await modify(app, TOKEN)
 
 
+async def test_who_comes_in_the_moment_in_which_the_rest_is_over_is_told_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    store = FailingStore(error=OSError("no such host"))
+    async with App(root=AppRoot, store=store) as app:
+        for number in range(8):  # who of two that wake at once comes first is drawn
+            rest_is_over = trio.current_time() + 0.1 + 0.4 + 2
+            for _ in range(2):
+                with pytest.raises(ActivationError):
+                    await modify(app, str(number))
+                await trio.sleep_until(rest_is_over)
+
+
 async def test_a_store_that_is_away_for_a_moment_is_waited_for(autojump_clock: MockClock) -> None:
     store = FailingStore(error=OSError("no such host"))
     async with App(root=AppRoot, store=store) as app, trio.open_nursery() as nursery:
@@ -305,6 +312,29 @@ async def test_an_actor_that_rests_can_be_stopped(autojump_clock: MockClock) -> 
         with pytest.raises(ActivationError):
             await modify(app, TOKEN)
     assert trio.current_time() - started == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1])
+async def test_a_commit_that_fails_when_its_block_was_cancelled_is_not_lost_in_silence(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    class Failing(WrappedStore):
+        async def commit(self, lease: Any, commit: Commit) -> None:
+            await trio.sleep(1)
+            raise OSError("disk full")
+
+    said = ""
+    async with App(root=AppRoot, store=Failing()) as app:
+        try:
+            with trio.move_on_after(seconds):
+                async with app.modify_state(TOKEN) as state:
+                    state.get_substate(AppRoot).count = 1
+        except OSError as error:  # both came at once
+            said = str(error)
+        await trio.sleep(1)
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(AppRoot).count == 0
+    assert "disk full" in said + caplog.text
 
 
 async def modify(app: App, token: str) -> None:
@@ -332,9 +362,9 @@ async def test_a_store_made_of_the_memory_store_is_asked_for_its_own_commit(
     seen: list[int] = []
 
     class Counting(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - final, to checkers
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             seen.append(commit.version)
-            await super().commit(token, commit)
+            await super().commit(lease, commit)
 
     async with App(root=AppRoot, store=Counting()) as app:
         if is_lent:
@@ -342,13 +372,3 @@ async def test_a_store_made_of_the_memory_store_is_asked_for_its_own_commit(
         else:
             await app.directory.ref(TOKEN).ask(Event("app_root.deep.increment"), block=False)
     assert seen == [1]
-
-
-async def test_a_loaded_snapshot_is_a_copy() -> None:
-    store = MemoryStore()
-    await store.commit(TOKEN, Commit(1, (Operation("add", "/app_root", {"count": 1}),), ()))
-    before = await store.load(TOKEN)
-    await store.commit(TOKEN, Commit(2, (Operation("replace", "/app_root/count", 2),), ()))
-    assert before == Snapshot(1, {"app_root": {"count": 1}})
-    values: Mapping[str, Any] = before.values if before else {}
-    assert values["app_root"] == {"count": 1}

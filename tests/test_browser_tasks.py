@@ -381,8 +381,8 @@ class Work(State):
 
 class Remembering(MemoryStore):
     async def commit(self, token, commit):
-        await super().commit(token, commit)
-        snapshot = await self.load(token)
+        await super().commit(lease, commit)
+        snapshot = await self.peek(token)
         (here / "stored").write_text(str(snapshot.values))
 
 

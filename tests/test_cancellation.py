@@ -46,9 +46,9 @@ class CancelAfter(trio.abc.Instrument):
 class WaitingStore(WrappedStore):
     """Its commits take some steps."""
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         await trio.lowlevel.checkpoint()
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
         await trio.lowlevel.checkpoint()
 
 
@@ -228,7 +228,7 @@ async def add_one(app: App) -> None:
 
 
 async def stored_steps(store: Store, token: str) -> Any:
-    snapshot = await store.load(token)
+    snapshot = await store.peek(token)
     values: Any = snapshot.values.get("root.struck", {}) if snapshot is not None else {}
     return values.get("steps", [])
 

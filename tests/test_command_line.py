@@ -44,7 +44,9 @@ def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("target", ["background_task.py", "fetch.py", "search.py", "demo.py"])
+@pytest.mark.parametrize(
+    "target", ["background_task.py", "fetch.py", "search.py", "kettle.py", "demo.py"]
+)
 def test_the_examples_are_served(target: str) -> None:
     with running(str(EXAMPLES / target)) as (_, address):
         page = urllib.request.urlopen(address)  # noqa: S310 - our own
@@ -142,6 +144,21 @@ def test_what_a_file_defines_stays_and_may_be_called_as_a_library(tmp_path: Path
     assert "of_the_file" in State.definition().substates
     assert json.dumps([1]) == "[1]"
     del State.definition().substates["of_the_file"]
+
+
+def test_a_file_of_a_package_finds_its_neighbours(tmp_path: Path) -> None:
+    inner = tmp_path / "shop_of_mine" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").write_text("")
+    (inner / "pages.py").write_text("from actorstate import heading\nshown = heading('x')\n")
+    (inner / "shop.py").write_text(
+        "from actorstate import App\n"
+        "from shop_of_mine.inner.pages import shown\nfrom .pages import shown as same\n"
+        "assert shown is same\napp = App()\napp.add_page(shown)\n"
+    )
+    assert isinstance(load_app(str(inner / "shop.py")), App)
+    assert sys.path[0] == str(tmp_path)
 
 
 def test_a_port_that_is_taken_is_said_plainly() -> None:

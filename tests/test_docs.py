@@ -102,7 +102,7 @@ def test_the_examples_run_in_the_order_in_which_they_stand(page: Path, tmp_path:
     code = program(page)
     if not code.strip():
         return
-    script = tmp_path / f"{page.stem}.py"
+    script = tmp_path / f"page_{page.stem}.py"  # a page may be about a module of that name
     script.write_text(code)
     command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(

@@ -294,11 +294,11 @@ class GatedStore(WrappedStore):
         self.gate = trio.Event()
         self.error: Exception | None = None
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
 
 
 @pytest.mark.parametrize("error", [None, OSError("disk full")])

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 from stores import WrappedStore
 
 from actorstate import App, State, TurnTimeoutError, background, computed, current_app, event
-from actorstate.stores.base import Snapshot
+from actorstate.stores.base import Loaded
 from actorstate.testing import (
     InterleavingError,
     ScheduleError,
@@ -697,7 +697,7 @@ def test_a_tab_whose_state_takes_time_to_compute_is_waited_for() -> None:
 
 def test_an_app_that_cannot_load_a_tab_begins_no_run() -> None:
     class Away(WrappedStore):
-        async def load(self, token: str) -> Snapshot | None:
+        async def load(self, token: str, on_wanted: Callable[[], None]) -> Loaded:
             raise OSError("the disk is gone")
 
     with pytest.raises(RuntimeError, match=r"no run can begin: .*the disk is gone"):

@@ -24,8 +24,9 @@ from actorstate import (
 )
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.handlers import Invocation, as_invocation
+from actorstate.state.snapshot import Snapshot, TaskRecord
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Snapshot, Store
+from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -206,10 +207,10 @@ class FailingTwice(Root):
 class FlakyStore(WrappedStore):
     error: Exception | None = None
 
-    async def commit(self, token: str, commit: Commit) -> None:
+    async def commit(self, lease: Any, commit: Commit) -> None:
         if self.error is not None:
             raise self.error
-        await super().commit(token, commit)
+        await super().commit(lease, commit)
 
 
 class ShownRoot(State, root=True):
@@ -666,7 +667,7 @@ async def test_on_error_may_be_async_and_may_fail(caplog: pytest.LogCaptureFixtu
 
 
 async def records(store: Store) -> list[tuple[str, Any]]:
-    snapshot = await store.load(TOKEN)
+    snapshot = await store.peek(TOKEN)
     return [(task.name, list(task.args)) for task in (snapshot.tasks if snapshot else ())]
 
 
@@ -727,9 +728,9 @@ async def test_what_a_turn_triggers_is_in_the_snapshot_with_that_turn() -> None:
     seen: list[Commit] = []
 
     class Recording(WrappedStore):
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             seen.append(commit)
-            await super().commit(token, commit)
+            await super().commit(lease, commit)
 
     Working.ran = []
     async with App(root=Root, store=Recording(), shutdown_timeout=0) as app:
@@ -752,6 +753,24 @@ async def test_a_turn_that_is_undone_triggers_nothing_and_leaves_no_record(
     await wait_all_tasks_blocked()
     assert await records(store) == []
     assert began() == []
+
+
+async def test_so_it_is_in_a_store_that_never_waits() -> None:
+    class Failing(WrappedStore):
+        error: Exception | None = None
+
+        def commit_now(self, lease: Any, commit: Commit) -> None:
+            if self.error is not None:
+                raise self.error
+            self.inner.commit_now(lease, commit)
+
+    failing = Failing()
+    failing.error = OSError("full")
+    async with App(root=Root, store=failing) as app:
+        await fire(app, Working.trigger, "a")
+        failing.error = None
+        await fire(app, Connected.write)
+        assert await records(failing) == []
 
 
 async def test_a_task_whose_record_cannot_be_stored_is_not_begun(
@@ -777,7 +796,7 @@ async def test_an_end_that_cannot_be_stored_is_stored_with_the_next_commit(
     store.error = OSError("full")
     await end_of_tasks(app)
     store.error = None
-    assert "token actor of tab: the snapshot still has a task that has ended" in caplog.text
+    assert "token actor of tab: the snapshot does not know yet what has ended" in caplog.text
     assert len(await records(store)) == 1
     await fire(app, Connected.write)
     assert await records(store) == []
@@ -801,6 +820,32 @@ async def test_a_task_that_still_cleans_up_when_the_app_is_left_was_cancelled_al
         await trio.sleep(0.1)
     kept = [("root.working.resume_newest", ["b"])] if how == "replace" else []
     assert await records(store) == kept
+
+
+@pytest.mark.parametrize("how", ["replace", "event"])
+async def test_who_was_told_that_a_task_is_cancelled_will_not_see_it_again_after_a_crash(
+    app: App, store: FlakyStore, autojump_clock: MockClock, how: str
+) -> None:
+    await fire(app, Working.resume_newest, "a")
+    await wait_all_tasks_blocked()
+    await fire(app, Working.resume_newest, "b")
+    if how == "event":
+        await fire(app, Working.resume_newest.cancel)
+    assert began() == ["a"]  # which still cleans up
+    left = [("root.working.resume_newest", ["b"])] if how == "replace" else []
+    assert await records(store) == left
+
+
+async def test_a_task_that_is_cancelled_while_it_is_suspended_is_not_resumed(
+    app: App, store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    await fire(app, Working.resume, "a")
+    await wait_all_tasks_blocked()
+    [task] = app.background_tasks
+    task.suspend()
+    task.cancel()
+    await end_of_tasks(app)
+    assert await records(store) == []
 
 
 async def test_a_task_that_is_refused_leaves_no_record(
@@ -834,10 +879,10 @@ async def test_a_task_that_is_cancelled_with_the_app_while_a_commit_is_on_its_wa
     class Shielding(WrappedStore):
         seconds: float = 0
 
-        async def commit(self, token: str, commit: Commit) -> None:
+        async def commit(self, lease: Any, commit: Commit) -> None:
             with trio.CancelScope(shield=True):
                 await trio.sleep(self.seconds)
-                await super().commit(token, commit)
+                await super().commit(lease, commit)
 
     shielding, Working.ran = Shielding(), []
     with trio.move_on_after(1):
@@ -887,7 +932,7 @@ async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
     async with App(root=Root, store=store) as app:
         await fire(app, Working.resume, "a")
         await wait_all_tasks_blocked()
-    snapshot = await store.load(TOKEN)
+    snapshot = await store.peek(TOKEN)
     assert snapshot is not None
     [task] = snapshot.tasks
     for wrong, args in (
@@ -896,7 +941,10 @@ async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
         ("root.working.allow", ("a",)),  # a background task, and not to be resumed any more
         ("root.connected.write", ()),  # no background task any more
     ):
-        store.inner._tasks[TOKEN] = (type(task)(wrong, args, task.asked),)
+        lease = (await store.load(TOKEN, lambda: None)).lease
+        record = TaskRecord(wrong, args, task.asked)
+        await store.commit(lease, Commit(snapshot.version, (), (), (record,)))
+        await store.release(lease)
         async with App(root=Root, store=store) as app:
             await fire(app, Connected.write)
         assert f"{wrong} is not resumed" in caplog.text

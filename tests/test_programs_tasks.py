@@ -215,7 +215,7 @@ def test_law_the_snapshot_has_the_tasks_that_were_asked_for_and_have_not_ended(
 ) -> None:
     player = Player(program, shutdown_timeout=shutdown_timeout)
     in_virtual_time(player.play_until, moment + 0.5)  # between two moves, so there are no ties
-    snapshot = in_virtual_time(player.store.load, TOKEN)
+    snapshot = in_virtual_time(player.store.peek, TOKEN)
     recorded: list[Any] = [record.args[0] for record in snapshot.tasks] if snapshot else []
     expected = _unfinished(player.world)
     assert sorted(recorded) == sorted(expected)
@@ -225,7 +225,7 @@ def test_law_the_snapshot_has_the_tasks_that_were_asked_for_and_have_not_ended(
     begun = [entry.index for entry in entries if entry.what == "begin"]
     assert sorted(begun) == sorted(expected)
     assert all(player.world.happened(index, "done") for index in expected)
-    snapshot = in_virtual_time(player.store.load, TOKEN)
+    snapshot = in_virtual_time(player.store.peek, TOKEN)
     assert snapshot is None or snapshot.tasks == ()
 
 
@@ -262,7 +262,7 @@ def test_a_program_has_too_many_tasks() -> None:
 def test_a_program_leaves_records() -> None:
     player = Player(LEFT)
     in_virtual_time(player.play_until, 0.5)
-    snapshot = in_virtual_time(player.store.load, TOKEN)
+    snapshot = in_virtual_time(player.store.peek, TOKEN)
     assert snapshot is not None
     assert [record.args for record in snapshot.tasks] == [(0,), (1,), (2,)]
 

@@ -377,7 +377,7 @@ async def test_who_waits_is_told_when_the_connection_ends(autojump_clock: MockCl
 
 
 async def test_a_tab_whose_state_cannot_be_loaded_says_why(autojump_clock: MockClock) -> None:
-    async def load(_: str) -> None:
+    async def load(*_: object) -> None:
         raise OSError("the disk is gone")
 
     store = WrappedStore()
@@ -570,6 +570,9 @@ class LastFirst:
             await trio.sleep(0.01)
             return None  # to be asked again
         return len(mailbox) - 1
+
+    def closed(self, mailbox: Mailbox) -> None:
+        self.arrivals.append("closed")
 
     def started(self, task: BackgroundTask) -> None:
         self.tasks.append(task.name)

@@ -13,17 +13,18 @@ from typing import Any, ClassVar
 import attrs
 import jsonpatch
 import pytest
-import trio
 from clients import NoDoor
 from hypothesis import given, settings, strategies as st
 from values import Defined, Frozen, Item, Kind, at, changes, containers, kinds
 
-from actorstate import ImmutableStateError, MemoryStore, State
+from actorstate import ImmutableStateError, State
 from actorstate.state.patch import Operation, apply
 from actorstate.state.shapes import shape_of
+from actorstate.state.snapshot import Snapshot
 from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import Turn, hold, release
+from actorstate.stores.journal import Draft
 
 _names = itertools.count()
 
@@ -48,7 +49,7 @@ class World:
         self.cls = make_state(vars_)
         self.tree = make_tree(self.cls)
         self.model = {name: copy.deepcopy(value) for name, (_, value) in vars_.items()}
-        self.store = MemoryStore()
+        self.store = Draft()
         self.client: Any = copy.deepcopy(self.tree.public())
         self.check()
 
@@ -98,7 +99,7 @@ class World:
         before, versions = as_json(self.client), self.tree.version
         commit = turn.checkpoint() if goes_on else turn.commit()
         if commit is not None:
-            trio.run(self.store.commit, "token", commit)
+            self.store.take(commit)
             operations = [operation.to_json() for operation in commit.operations]
             self.client = jsonpatch.apply_patch(json.loads(before), wire(operations))
         turn.stored(commit)
@@ -112,10 +113,9 @@ class World:
 
     def reload(self) -> None:
         """What the store has makes the same state."""
-        snapshot = trio.run(self.store.load, "token")
+        snapshot = self.store.snapshot()
         tree = make_tree(self.cls)
-        if snapshot is not None:
-            tree.restore(snapshot.version, wire(snapshot.values))
+        tree.restore(Snapshot(snapshot.version, wire(snapshot.values)))
         for name in self.kinds:
             assert getattr(tree.root, name) == self.model[name]
         assert as_json(tree.public()) == as_json(self.tree.public())
@@ -588,9 +588,9 @@ def test_a_key_or_element_that_is_equal_is_the_one_that_is_there() -> None:
 def test_an_instance_comes_back_from_the_snapshot_as_it_was() -> None:
     tree, _ = review(lambda s: setattr(s, "priced", s.priced.raised()))
     again = make_tree(Reviewed)
-    again.restore(1, {"reviewed": {
-        name: wire(tree.public()["reviewed"][name]) for name in ("priced", "split", "nested")
-    }})  # fmt: skip
+    shown = tree.public()["reviewed"]
+    values = {name: wire(shown[name]) for name in ("priced", "split", "nested")}
+    again.restore(Snapshot(1, {"reviewed": values}))
     before, after = tree.root, again.root
     assert after.priced == before.priced == Priced(100)  # pyright: ignore
     assert (after.split, after.nested) == (before.split, before.nested)  # pyright: ignore

@@ -9,16 +9,16 @@ from typing import Any
 
 import jsonpatch
 import pytest
-import trio
 from clients import NoDoor, as_json
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actorstate import ImmutableStateError, MemoryStore, State
+from actorstate import ImmutableStateError, State
 from actorstate.actors.messages import Patch
 from actorstate.state.patch import Operation
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import Commit, Turn, TurnState, TurnStep, hold, release
+from actorstate.stores.journal import Draft
 
 
 class Root(State, root=True):
@@ -203,7 +203,7 @@ class TurnMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.tree = make_tree()
-        self.store = MemoryStore()
+        self.store = Draft()
         self.model = self.values()
         self.client: dict[str, Any] = copy.deepcopy(dict(self.tree.public()))
         self.turn: Turn | None = None
@@ -285,7 +285,7 @@ class TurnMachine(RuleBasedStateMachine):
             self.turn.roll_back()
             return
         if commit is not None:
-            trio.run(self.store.commit, "token", commit)
+            self.store.take(commit)
             self.client = jsonpatch.apply_patch(
                 self.client, as_json(Patch(commit.version, 0, commit.operations))
             )
@@ -314,10 +314,9 @@ class TurnMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_brings_the_committed_state_back(self) -> None:
-        snapshot = trio.run(self.store.load, "token")
+        snapshot = self.store.snapshot()
         restored = make_tree()
-        if snapshot is not None:
-            restored.restore(snapshot.version, snapshot.values)
+        restored.restore(snapshot)
         for (cls, name), value in self.model.items():
             assert getattr(restored.state(cls), name) == value
         assert restored.version == self.versions

@@ -7,13 +7,25 @@ comes to them once its snapshot is loaded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, final
 
+import trio
+
+from actorstate.actors.blocks import new_block
 from actorstate.actors.runtime import Scope, TrioActorRef
 from actorstate.actors.token_actor import Services, TokenActor
 from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError
+
+# So many rounds are made in the time after which an unused token is put to rest: each costs a look
+# at every actor, and the rest begins late by one round at most.
+_SWEEPS: Final = 4
+
+_LEAST_PAUSE: Final = 0.001  # seconds between two rounds
+
+_IN_A_ROW: Final = 1000  # looks at actors before others may run
 
 
 @final
@@ -56,7 +68,14 @@ class Directory:
 
     def _activate(self, token: str) -> TokenDoor:
         services = self._services
-        door = TokenDoor(services.schema, token, services.watch, services.limits.max_waiters)
+        door = TokenDoor(
+            services.schema,
+            token,
+            watch=services.watch,
+            max_waiters=services.limits.max_waiters,
+            flavor=services.flavor,
+            new_block=new_block,
+        )
         # The entry goes when the actor closes its mailbox, in the same step: whoever finds a door
         # here finds an actor that still takes messages.
         TokenActor.start(self._scope, door, services, lambda: self._doors.pop(token, None))
@@ -65,7 +84,17 @@ class Directory:
 
     async def knows(self, token: str) -> bool:
         """Tell whether the token has a state tree, awake or at rest. Activates nothing."""
-        return token in self._doors or await self._services.store.load(token) is not None
+        return token in self._doors or await self._services.store.peek(token) is not None
+
+    async def run(self) -> None:
+        """Put to rest, now and then, what nobody uses."""
+        idle_timeout = self._services.limits.idle_timeout
+        while idle_timeout < math.inf:
+            await trio.sleep(max(idle_timeout / _SWEEPS, _LEAST_PAUSE))
+            for number, door in enumerate(list(self._doors.values())):
+                door.rest_if_unused(_SWEEPS)
+                if number % _IN_A_ROW == 0:
+                    await trio.lowlevel.checkpoint()
 
     def close(self, may_enter: Callable[[], bool]) -> None:
         """From now on let in only some.

@@ -120,6 +120,11 @@ class TrioFuture(pykka.Future[T]):
             self._abandoned = not self.is_done
             return self._abandoned
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody will fetch the value."""
+        return self._abandoned
+
     def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
             if self._abandoned:
@@ -236,7 +241,8 @@ class Bell:
         if threading.get_ident() == self._thread:
             self._wake()
         else:
-            self._trio.run_sync_soon(self._wake)
+            with contextlib.suppress(trio.RunFinishedError):  # and with the run the task
+                self._trio.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
         if self._sleeps:
@@ -257,6 +263,10 @@ class Order(Protocol):
         Returns:
             The message's place among those that lie there; None to look again whether to wait.
         """
+        ...
+
+    def closed(self, mailbox: Mailbox) -> None:
+        """Take note that a mailbox takes no more messages: `choose` is to give None there."""
         ...
 
 
@@ -327,8 +337,6 @@ class Mailbox:
                     break
         if self.has_room:
             self._room.unpark()
-        if self._bell is not None:  # the actor may have waited for the mailbox to be empty
-            self._bell.ring()
 
     @property
     def has_room(self) -> bool:
@@ -376,6 +384,8 @@ class Mailbox:
         if self._row > _FAIR_SHARE:
             self._row = 0
             await trio.lowlevel.checkpoint()
+            if not self._envelopes:  # the last was taken back: who waits for that shall look
+                return None
         if self.order is not None:
             return await self._get_chosen(self.order)
         # The bell hangs before the look into the mailbox: a thread that puts after the look finds
@@ -383,10 +393,16 @@ class Mailbox:
         if self._bell is None:
             self._bell = Bell()
         if not self._envelopes:
+            if self._closed is not None:  # while this let others run
+                return None
             self._row = 0
             await self._bell.sleep()
             if not self._envelopes:
                 return None
+        return self.get_nowait()
+
+    def get_nowait(self) -> Envelope[Any]:
+        """Take out the next message; there has to be one."""
         envelope = self._envelopes.popleft()
         if self._room:
             self._room.unpark()
@@ -400,6 +416,21 @@ class Mailbox:
         del self._envelopes[place]
         self._room.unpark()
         return envelope
+
+    def close_if_empty(self, reason: str) -> bool:
+        """Refuse messages from now on, unless one is there that has to be answered first.
+
+        Returns:
+            Whether it is closed.
+        """
+        with self._lock:
+            if not self._envelopes:
+                self._closed = reason
+        if self._closed is not None and self._bell is not None:
+            self._bell.ring()
+        if self._closed is not None and self.order is not None:
+            self.order.closed(self)
+        return self._closed is not None
 
     def close(self, reason: str) -> list[Any]:
         """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`.
@@ -546,6 +577,8 @@ class TrioActor(pykka.Actor):
         self._rest: Final = rest
         self._envelope: Envelope[Any] | None = None
         self._stop_asked: list[Envelope[Any]] = []
+        self._has_started = False
+        self._is_closed = False
         self.children: Scope
 
     @classmethod
@@ -577,6 +610,12 @@ class TrioActor(pykka.Actor):
         return cast("Mailbox", self.actor_inbox)
 
     async def _live(self) -> None:
+        try:
+            await self._live_with_children()
+        finally:
+            await self.on_exit()
+
+    async def _live_with_children(self) -> None:
         async with trio.open_nursery() as nursery:
             self.children = Scope(nursery)
             try:
@@ -593,6 +632,9 @@ class TrioActor(pykka.Actor):
 
     def _close(self) -> None:
         """Take no more messages. In the step of the last one, so that nobody finds it half dead."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.actor_stopped.set()
         left = self.mailbox.close(f"{self} has stopped; the message was not handled")
         self.on_ended(left)
@@ -603,14 +645,34 @@ class TrioActor(pykka.Actor):
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
         await self._start()
+        self._has_started = True
         while not self.actor_stopped.is_set():
             # Messages that lie there are taken without waiting; a cancelled actor takes no more.
             await trio.lowlevel.checkpoint_if_cancelled()
             self._envelope = await self.mailbox.get()
             if self._envelope is not None:
                 await self._take(self._envelope)
+                self._envelope = None
             if self._stop_asked and self.may_end:
                 return
+
+    def end_if_idle(self) -> bool:
+        """End the actor now, if it waits for a message and none is there. From the trio thread.
+
+        Whoever finds it in this step still finds it alive, and whoever looks after it, gone.
+
+        Returns:
+            Whether it has ended.
+        """
+        waits = self._has_started and self._envelope is None and not self._stop_asked
+        if (
+            not waits
+            or self._is_closed
+            or not self.mailbox.close_if_empty(f"{self} was put to rest")
+        ):
+            return False
+        self._close()
+        return True
 
     async def _start(self) -> None:
         for pause in self._restarts:
@@ -642,6 +704,8 @@ class TrioActor(pykka.Actor):
                 envelope = await self.mailbox.get()
                 if envelope is not None:
                     self._refuse(envelope, refusal)
+        while not self.mailbox.empty():  # what came in the moment in which the rest was over
+            self._refuse(self.mailbox.get_nowait(), refusal)
 
     def _refuse(self, envelope: Envelope[Any], refusal: ActivationError) -> None:
         if isinstance(envelope.message, _ActorStop):
@@ -683,6 +747,11 @@ class TrioActor(pykka.Actor):
         """Whether the actor, told to stop, may end now. Asked after each message."""
         return True
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for the answer to the message being handled."""
+        return self._envelope is not None and self._envelope.reply_to is not None
+
     def reply(self, value: Any) -> bool:
         """Answer the message being handled, and go on handling it.
 
@@ -703,6 +772,9 @@ class TrioActor(pykka.Actor):
 
     def on_stop(self) -> Any:
         """Run when the actor is told to stop, after the last message. May be async."""
+
+    async def on_exit(self) -> None:
+        """Run when it and its children have ended, as the last. Must shield what it awaits."""
 
     def on_start_failed(self, error: Exception) -> None:
         """Run when the budget of restarts is spent, before the first message is refused."""

@@ -36,10 +36,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet, fold
-from actorstate.state.json_types import Plain
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
 from actorstate.state.record import Record
+from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 
 if TYPE_CHECKING:
     from actorstate.state.state import State
@@ -89,18 +89,6 @@ _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
 
 
 @final
-class TaskRecord(Record, frozen=True):
-    """A running background task, as the snapshot has it."""
-
-    name: str
-    """Its handler's name on the wire."""
-    args: tuple[Plain, ...]
-    """Its arguments in JSON form."""
-    asked: str
-    """When it was asked for (ISO 8601)."""
-
-
-@final
 class Commit(Record, frozen=True):
     """What one turn did, as the store takes it and the connections show it."""
 
@@ -112,6 +100,17 @@ class Commit(Record, frozen=True):
     """What it did to the public state, computed vars included: for anyone."""
     tasks: tuple[TaskRecord, ...] | None = None
     """The background tasks that are to be resumed, from now on; None for the same as before."""
+    done: tuple[tuple[str, int], ...] = ()
+    """Page loads, each with the number of its last event that is done with this."""
+    calls: tuple[CallRecord, ...] = ()
+    """What is to be called from now on, after what was before."""
+    ran: tuple[str, ...] = ()
+    """The ids of the calls that are done with this."""
+    schema: str | None = None
+    """The fingerprint of the State classes; None for the same as before."""
+    whole: Callable[[], Snapshot] | None = None
+    """Gives the snapshot as it is with this commit, for a store that would rather write that;
+    None where nobody can tell. Good only before the store first awaits."""
 
 
 @final
@@ -258,6 +257,14 @@ class VarPlace:
             if var.shape.holds_nodes:
                 orphan((old,))
         _set(self.state, var.name, value)
+        log.entries.append(VarSet(self, old))
+
+    def exchange(self, value: Any) -> None:
+        """Give the var another value that is its own already, as `assign` does."""
+        log, old = self.open_log(), self.value()
+        if self.var.shape.holds_nodes:
+            orphan((old,))
+        _set(self.state, self.var.name, value)
         log.entries.append(VarSet(self, old))
 
     def value(self) -> Any:

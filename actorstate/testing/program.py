@@ -154,6 +154,9 @@ class _Listener:
         """Decide nothing, and not be asked again."""
         mailbox.order = None
 
+    def closed(self, mailbox: Mailbox) -> None:
+        """Nothing to note."""
+
     def started(self, task: BackgroundTask) -> None:
         """Note a task, the oldest first."""
         self.tasks.append(task)

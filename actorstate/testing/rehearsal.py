@@ -31,9 +31,7 @@ import trio.testing
 
 from actorstate.actors.errors import ErrorContext
 from actorstate.actors.messages import (
-    Attach,
-    Detach,
-    EffectRequest,
+    Call,
     Event,
     StillAway,
     TurnRequest,
@@ -64,7 +62,7 @@ TIME_PASSES: Final = "time passes"
 
 # Jumps of the clock in one step that wake no code of the program, such as the library's own
 # timers, before it is taken that nothing of the program waits for time.
-_MOST_JUMPS: Final = 20
+_MOST_JUMPS: Final = 100
 # How often it is looked whether threads have ended, and how long each time (seconds of real time).
 # One that waits itself, for a turn perhaps, does not end by being waited for.
 _MOST_LOOKS: Final = 200
@@ -138,6 +136,11 @@ class Rehearsal:
         finally:
             del self._idle[mailbox]
         return pick.place
+
+    def closed(self, mailbox: Mailbox) -> None:
+        """Let an actor go that was put to rest."""
+        if mailbox in self._idle:
+            self._idle[mailbox].made.set()
 
     def started(self, task: BackgroundTask) -> None:
         """Give a background task its name."""
@@ -251,6 +254,12 @@ class Rehearsal:
         return f"fire {label_of(event)}"
 
     async def _pass_time(self) -> str | None:
+        passed = await self._pass_until_woken()
+        if self._tab.token is not None:  # who looks at a tab that was put to rest wakes it
+            self._app.directory.door(self._tab.token)
+        return passed
+
+    async def _pass_until_woken(self) -> str | None:
         start = trio.current_time()
         for _ in range(_MOST_JUMPS):
             seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
@@ -370,4 +379,4 @@ def _makes_no_difference(message: object) -> bool:
     """Tell a message that runs no code of the program, whenever it is taken."""
     if isinstance(message, TaskEnded):
         return message.end.error is None and message.job.options.overlap == "allow"
-    return isinstance(message, Attach | Detach | EffectRequest)
+    return not isinstance(message, Event | Call | TurnRequest | StillAway)
