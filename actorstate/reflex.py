@@ -4,13 +4,13 @@ A state file written for Reflex runs after one line has changed, ``import reflex
 ``import actorstate.reflex as rx``:
 
     >>> import actorstate.reflex as rx
-    >>> class Score(rx.State):
+    >>> class Likes(rx.State):
     ...     count: int = 0
     ...
     ...     @rx.event
     ...     def add(self):
     ...         self.count += 1
-    >>> row = rx.hstack(rx.heading(Score.count), rx.button("Add", on_click=Score.add), width="8em")
+    >>> row = rx.hstack(rx.heading(Likes.count), rx.button("Add", on_click=Likes.add), width="8em")
     >>> row.attributes.styles
     mappingproxy({'width': <Literal ["lit", "8em"]>})
 

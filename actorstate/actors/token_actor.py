@@ -152,6 +152,8 @@ class TokenActor(TrioActor):
         self._is_doubtful = False
         self._schema: str | None = services.schema.fingerprint
         """What the snapshot does not say yet of the schema."""
+        self._has_served = False
+        self._is_told = False
         self._overtime = 0
         self._pause = 0.0
         self._is_returning = False
@@ -224,6 +226,7 @@ class TokenActor(TrioActor):
             return super().on_receive(message)
         if not self._tenure.is_quiet:
             return self._receive_anew(receiver, message)
+        self._has_served = True
         return receiver(self, message)
 
     # ---- the token -------------------------------------------------------------------------
@@ -232,7 +235,8 @@ class TokenActor(TrioActor):
         """Give the token up or take it up again, as is called for, before a message is handled."""
         if self._tenure.is_wanted and self._may_give_up():
             await self._give_up()
-        if not self._tenure.is_held and not isinstance(message, _WITHOUT_TOKEN):
+        needs_token = not isinstance(message, _WITHOUT_TOKEN)
+        if needs_token and not self._tenure.is_held:
             try:
                 await self._come_back_now()
             except Exception as error:
@@ -240,13 +244,19 @@ class TokenActor(TrioActor):
                 if self.is_asked:
                     raise
                 return None
+        self._has_served = self._has_served or needs_token
         result = receiver(self, message)
         return await result if inspect.isawaitable(result) else result
 
     def _may_give_up(self) -> bool:
-        """Tell whether nothing lies in the mailbox that the next owner would have to do instead."""
+        """Tell whether the token has been of use here, and others need not do what is begun here.
+
+        The next owner would run the calls that lie in this mailbox, far from their page. And two
+        owners that gave up what they have not used yet would hand it to and fro for ever.
+        """
         self._overtime += 1
-        return not self._calls.is_waiting or self._overtime > _MOST_OVERTIME
+        has_been_of_use = self._has_served or self.mailbox.empty()
+        return has_been_of_use and (not self._calls.is_waiting or self._overtime > _MOST_OVERTIME)
 
     async def _give_up(self) -> None:
         """Let others have the token, with everything stored."""
@@ -255,8 +265,10 @@ class TokenActor(TrioActor):
         await self._tenure.give_up()
 
     def _on_wanted(self) -> None:
-        with suppress(ActorDeadError):
-            self.mailbox.post_always(Wanted())
+        if not self._is_told:
+            with suppress(ActorDeadError):
+                self.mailbox.post_always(Wanted())
+                self._is_told = True
 
     def _on_dropped(self) -> None:
         if self.actor_stopped.is_set():
@@ -304,6 +316,7 @@ class TokenActor(TrioActor):
 
     async def _come_back(self) -> None:
         """Become the owner of the token, and be as its snapshot is."""
+        self._has_served = False
         snapshot = await self._tenure.acquire()
         try:
             await self._take_over(snapshot if snapshot is not None else Snapshot(0, {}))
@@ -930,8 +943,14 @@ class TokenActor(TrioActor):
         else:
             self.mailbox.post_always(Call(Invocation(hook, arguments), origin))
 
-    def _nothing_more(self, message: Return | Wanted) -> None:
-        """Do nothing: what it is about was done before it was handled."""
+    def _return(self, _: Return) -> None:
+        """Do nothing more: the token was taken up before this was handled."""
+
+    def _hear_wanted(self, _: Wanted) -> None:
+        """Come to it once more after what lies in the mailbox, if that had to be done first."""
+        self._is_told = False
+        if self._tenure.is_wanted and self._tenure.is_held:
+            self._on_wanted()
 
     receivers: ClassVar[Mapping[type, Any]] = {
         Event: _on_event,
@@ -942,8 +961,8 @@ class TokenActor(TrioActor):
         Attach: _attach,
         Detach: _detach,
         StillAway: _disconnect,
-        Return: _nothing_more,
-        Wanted: _nothing_more,
+        Return: _return,
+        Wanted: _hear_wanted,
     }
     """Who does what a message asks for."""
 
