@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar, final
@@ -87,7 +88,8 @@ def check_interleavings(  # noqa: PLR0913 - one for each thing that bounds the s
         max_steps: how many steps a run has at most.
         runs: how many schedules to look at.
         seed: of the schedules at random.
-        make_app: makes the app of a run, with a store of its own; None for ``App(root=...)``.
+        make_app: makes the app of a run, with a store of its own; None for ``App(root=...)`` in
+            which nothing is put to rest.
         path: path and query of the page that the tab is at.
 
     Returns:
@@ -171,7 +173,7 @@ def _play(  # noqa: PLR0913, PLR0917 - what it is made of
     return Play(
         state,
         tuple(event.complete() for event in fired),
-        make_app if make_app is not None else lambda: App(root=root),
+        make_app if make_app is not None else lambda: App(root=root, idle_timeout=math.inf),
         invariant,
         finally_,
         may_fail,

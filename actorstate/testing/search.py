@@ -52,7 +52,7 @@ class Explorer:
         found = self._look_at_random_ones(dice, self._most - self._most // 4)
         if found is None:
             return None
-        found = self._shorten(found)
+        found = self._put_in_order(self._shorten(found))
         return self._look_at_short_ones(len(found.steps) - 1, self._most // 2) or found
 
     def _rehearse(self, policy: Policy, steps: int | None = None) -> Result:
@@ -121,6 +121,23 @@ class Explorer:
             if result.failure is not None and len(result.steps) < len(found.steps):
                 return result
         return None
+
+
+    def _put_in_order(self, found: Result) -> Result:
+        """Exchange neighbours where it breaks all the same, for the one that 1. would find first.
+
+        So what is told depends little on the dice.
+        """
+        place = 0
+        while place + 1 < len(found.steps):
+            one, other = found.steps[place : place + 2]
+            exchanged = (*found.steps[:place], other, one, *found.steps[place + 2 :])
+            result = self._rehearse(_follow_where_possible(exchanged)) if other < one else found
+            if result.failure is not None and result.steps == exchanged:
+                found, place = result, max(place - 1, 0)
+            else:
+                place += 1
+        return found
 
 
 @final
