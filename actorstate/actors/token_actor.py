@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from actorstate.actors.calls import Calls
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.generators import finish, finish_plain
@@ -103,6 +104,8 @@ class Services:
     flavor: Flavor
     reporter: Reporter
     limits: Limits
+    conductor: Conductor | None
+    """Decides which message is next, in tests."""
     is_leaving: Callable[[], bool]
     """Tells whether the app is being left."""
 
@@ -169,6 +172,7 @@ class TokenActor(TrioActor):
         self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
+        self.mailbox.order = services.conductor
         door.ref = self.actor_ref
         door.rest_if_unused = self._rest_if_unused
 
@@ -551,6 +555,8 @@ class TokenActor(TrioActor):
     def _launch(self, job: Job) -> None:
         job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
         self._services.background_tasks.add(job.task)
+        if self._services.conductor is not None:
+            self._services.conductor.started(job.task)
         TaskActor.start(
             self.children,
             job.task,
