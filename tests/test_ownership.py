@@ -291,6 +291,8 @@ class Tab:
     sent: int = 0
     failed: int = 0
     client: Client = attrs.field(factory=Client)
+    is_back: bool = True
+    """Whether it has sent again what was not acknowledged: new events come behind it."""
 
     def connect(self) -> None:
         self.client = Client()
@@ -298,7 +300,8 @@ class Tab:
 
     def send(self) -> None:
         self.sent += 1
-        self.post(self.sent)
+        if self.is_back:
+            self.post(self.sent)
 
     def post(self, seq: int) -> None:
         event = Event("root.owned.add", [], seq, "page")
@@ -312,8 +315,11 @@ class Tab:
                 self.failed += len([f for f in self.client.failures if f.code == "handler_failed"])
                 self.app.directory.ref(TOKEN).tell(Detach(self.client))
                 self.connect()
-                await trio.sleep(0.25)
-                if self.client.version >= 0:
+                self.is_back = False
+                while self.client.version < 0 and not self.client.closed:  # noqa: ASYNC110 - as a page
+                    await trio.sleep(0.25)
+                if not self.client.closed:
+                    self.is_back = True
                     for seq in range(self.client.ack + 1, self.sent + 1):
                         self.post(seq)
 
