@@ -28,6 +28,7 @@ check: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	$(RUN) tests/benchmarks/state.py
 	$(RUN) tests/benchmarks/run.py
+	$(RUN) tests/benchmarks/redis.py
 
 system:
 	@sh .ci/system-packages chromium redis-server
