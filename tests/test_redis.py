@@ -469,6 +469,17 @@ async def test_apps_may_share_a_store_and_leave_it_one_after_the_other(
         assert await count_in(store) == 2
 
 
+async def test_a_store_that_nobody_runs_is_unavailable(server: RedisServer) -> None:
+    store = hasty(server, timeout=0.3)
+    async with running(store):
+        lease = await own(store)
+    with pytest.raises(StoreUnavailableError, match="nobody runs the store"):
+        await store.commit(lease, first())
+    await store.release(lease)
+    with pytest.raises(StoreUnavailableError):
+        await store.peek(TAB)
+
+
 async def test_a_process_with_many_leases_keeps_them(server: RedisServer) -> None:
     store = hasty(server, ttl=0.5, timeout=5)
     async with running(store):

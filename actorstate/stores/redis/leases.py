@@ -142,10 +142,9 @@ class Leases:
 
     async def _renew(self, leases: Sequence[RedisLease], interval: float) -> None:
         """Renew some in one round trip."""
-        until = time.monotonic() + interval  # then they are due again
         requests = [self.renewal(lease) for lease in leases if not lease.is_lost]
         for request in requests:
-            request.good_until = until
+            request.lasts = interval  # then it is due again
             self._line.post(request)
         if not requests:
             return

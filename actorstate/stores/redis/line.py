@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -66,14 +67,16 @@ class Request:
     args: tuple[str | bytes | int, ...] = ()
     on_answer: Callable[[Request], None] | None = None
     """Is called with this, in the task of the line, when the script has given an answer."""
-    good_until: float = math.inf
-    """When it is not worth sending any more (`time.monotonic`)."""
+    lasts: float = math.inf
+    """For how long it is worth sending, if for less than the line's timeout (seconds)."""
+    deadline: float = 0.0
+    """When it is not sent any more."""
     sent_at: float = -math.inf
     """When that was sent which was answered."""
     is_unknown_there: bool = False
     """Whether the script itself has to be sent, not just its name."""
     answer: Any = None
-    """What the script gave, or the error that Redis gave."""
+    """What the script gave, or an error in its place."""
     is_answered: trio.Event = attrs.field(factory=trio.Event)
 
     def resolve(self, answer: Any) -> None:
@@ -85,7 +88,7 @@ class Request:
 
     def withdraw(self) -> None:
         """Send it no more. It may have been sent, and may be run yet."""
-        self.good_until = -math.inf
+        self.deadline = -math.inf
 
 
 @final
@@ -94,7 +97,7 @@ class Line:
 
     Args:
         connections: to where Redis is.
-        timeout: how long one waits for an answer (seconds).
+        timeout: how long an answer is waited for (seconds).
     """
 
     def __init__(self, connections: Connections, timeout: float) -> None:
@@ -102,12 +105,27 @@ class Line:
         self._timeout: Final = timeout
         self._label: Final = connections.address.label
         self._waiting: list[Request] = []
+        self._under_way: Sequence[Request] = ()
         self._is_asked = trio.Event()
+        self._users = 0
+
+    @contextmanager
+    def open(self) -> Generator[None]:
+        """Be a user: when the last one leaves, what was asked for is answered by an error."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                for request in self._waiting:
+                    self._refuse(request)
 
     # ---- asking ----------------------------------------------------------------------------
 
     def post(self, request: Request) -> None:
         """Send a request with the next batch. Nobody has to wait for its answer."""
+        request.deadline = time.monotonic() + min(self._timeout, request.lasts)
         self._waiting.append(request)
         self._is_asked.set()
 
@@ -121,26 +139,58 @@ class Line:
         self.post(request)
         try:
             return await self.answer(request)
-        finally:
+        except trio.Cancelled:
             request.withdraw()
+            raise
 
     async def answer(self, request: Request) -> Any:
         """Wait for the answer to a request that was posted. Raises what `ask` does."""
-        with trio.move_on_after(self._timeout):
+        if self._users:
             await request.is_answered.wait()
-        if not request.is_answered.is_set():
-            message = f"{self._label} did not answer within {self._timeout:g} s"
-            raise StoreUnavailableError(message)
+        else:
+            await self._wait_unwatched(request)
+        if isinstance(request.answer, StoreError):
+            raise request.answer
         if isinstance(request.answer, Exception):
             message = f"{self._label} has refused: {request.answer}"
             raise StoreError(message) from request.answer
         return request.answer
 
-    # ---- the task --------------------------------------------------------------------------
+    async def _wait_unwatched(self, request: Request) -> None:
+        """Wait for an answer though nobody sends anything now; somebody may be about to."""
+        with trio.move_on_after(self._timeout):
+            await request.is_answered.wait()
+        if not request.is_answered.is_set():
+            self._refuse(request)
+
+    # ---- the tasks -------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send what is asked for, until cancelled."""
-        await self._connections.keep(self._serve)
+        """Send what is asked for, until cancelled. What is asked for by then can be sent later."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await self._connections.keep(self._serve)
+
+    async def _watch(self) -> None:
+        """Give up what has waited for too long.
+
+        One task for all: a timeout for each would be a sixth of what a commit costs here.
+        """
+        while True:
+            await trio.sleep(self._timeout / 20)
+            now = time.monotonic()
+            for request in (*self._under_way, *self._waiting):
+                if request.deadline <= now and not request.is_answered.is_set():
+                    self._give_up(request)
+
+    def _give_up(self, request: Request) -> None:
+        message = f"{self._label} did not answer within {self._timeout:g} s"
+        request.resolve(StoreUnavailableError(message))
+
+    def _refuse(self, request: Request) -> None:
+        request.withdraw()
+        message = f"nobody runs the store at {self._label}, as an app does while it is entered"
+        request.resolve(StoreUnavailableError(message))
 
     async def _serve(self, client: Client, answered: Callable[[], None]) -> None:
         """Send batches over one connection, until that fails."""
@@ -148,10 +198,17 @@ class Line:
         link = await _link(client)
         while True:
             await self._is_asked.wait()
-            batch = self._next_batch()
-            if batch:
-                await self._exchange(link, batch)
+            self._under_way = self._next_batch()
+            if self._under_way:
+                await self._exchange(link, self._under_way)
                 answered()
+
+    def _next_batch(self) -> Sequence[Request]:
+        now = time.monotonic()
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        if not self._waiting:
+            self._is_asked = trio.Event()
+        return [request for request in batch if request.deadline > now]
 
     async def _exchange(self, link: _Link, batch: Sequence[Request]) -> None:
         sent_at, away, unknown = time.monotonic(), None, set[Script]()
@@ -167,18 +224,12 @@ class Line:
                     request.sent_at = sent_at
                     request.resolve(answer)
         finally:  # whatever has come between: what has no answer is still to be sent
+            self._under_way = ()
             self._waiting[:0] = [one for one in batch if not one.is_answered.is_set()]
             if self._waiting:
                 self._is_asked.set()
         if away is not None:
             raise away
-
-    def _next_batch(self) -> list[Request]:
-        now = time.monotonic()
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-        if not self._waiting:
-            self._is_asked = trio.Event()
-        return [request for request in batch if request.good_until > now]
 
 
 # ---- one server, or a cluster ------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from itertools import count
@@ -39,6 +38,9 @@ from actorstate.stores.redis.scripts import (
     Script,
     read_journal,
 )
+
+_TOGETHER: Final = 100
+"""So many tokens are asked about at once, when it is about all; commits do not wait for more."""
 
 _FAREWELL: Final = 1.0
 """For how long an app that is left tries to say so (seconds)."""
@@ -171,7 +173,6 @@ class RedisStore:
             keys,
             (claim, _ms(self._ttl), _ms(self._ttl / 2)),
             self._tell_next_owner,
-            good_until=time.monotonic() + self._ttl,
         )
         self._line.post(request)
         return request
@@ -243,10 +244,14 @@ class RedisStore:
     async def _ask_of_each(
         self, tokens: Sequence[str], script: Script, *args: int
     ) -> Sequence[int]:
-        requests = [Request(script, _keys(token), args) for token in tokens]
-        for request in requests:
-            self._line.post(request)
-        return [await self._line.answer(request) for request in requests]
+        answers: list[int] = []
+        for start in range(0, len(tokens), _TOGETHER):
+            asked = tokens[start : start + _TOGETHER]
+            requests = [Request(script, _keys(token), args) for token in asked]
+            for request in requests:
+                self._line.post(request)
+            answers += [await self._line.answer(request) for request in requests]
+        return answers
 
     async def _scan(self) -> list[str]:
         """Read the names of all tokens, over a connection of its own: it may take long."""
@@ -269,15 +274,16 @@ class RedisStore:
 
         Several apps may share a store: one does the work for all, another goes on when it is left.
         """
-        async with trio.open_nursery() as nursery:
-            work = trio.CancelScope(shield=True)
-            nursery.start_soon(self._work, work)
-            try:
-                await self._live(owner)
-            finally:
-                with trio.move_on_after(_FAREWELL, shield=True), suppress(StoreError):
-                    await self._line.ask(Request(DIE, (_app(owner),)))
-                work.cancel()
+        with self._line.open():
+            async with trio.open_nursery() as nursery:
+                work = trio.CancelScope(shield=True)
+                nursery.start_soon(self._work, work)
+                try:
+                    await self._live(owner)
+                finally:
+                    with trio.move_on_after(_FAREWELL, shield=True), suppress(StoreError):
+                        await self._line.ask(Request(DIE, (_app(owner),)))
+                    work.cancel()
 
     async def _work(self, scope: trio.CancelScope) -> None:
         with scope:
@@ -290,8 +296,8 @@ class RedisStore:
         """Let others know that an app is there."""
         interval = self._ttl / 3
         while True:
-            until = time.monotonic() + interval
-            self._line.post(Request(LIVE, (_app(owner),), (_ms(self._ttl),), good_until=until))
+            request = Request(LIVE, (_app(owner),), (_ms(self._ttl),), lasts=interval)
+            self._line.post(request)
             await trio.sleep(interval)
 
     async def is_alive(self, owner: str) -> bool:
