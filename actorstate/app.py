@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -81,6 +82,9 @@ class App:
             Code that cannot be cancelled, such as a thread, holds on to it until it comes to its
             end, and is undone then.
         disconnect_grace: seconds without a connection after which a tab counts as disconnected.
+        idle_timeout: seconds after which a token that nobody uses is put to rest in the store: it
+            has no connection, no background task, and gets no messages. Whatever comes for it
+            brings it back. ``math.inf`` for never.
         shutdown_timeout: seconds that turns have to finish when the app is left.
         on_error: is called with each error of handlers and tasks, and with where it came up. It
             may be async; it runs under the app then. The errors are in the log already.
@@ -111,6 +115,7 @@ class App:
         slow_turn: float = 1.0,
         turn_timeout: float = 60.0,
         disconnect_grace: float = 5.0,
+        idle_timeout: float = 900.0,
         shutdown_timeout: float = 10.0,
         on_error: OnError | None = None,
     ) -> None:
@@ -121,6 +126,7 @@ class App:
             _at_least(1, max_waiters=max_waiters),
             _at_least(0, max_tasks=max_tasks),
             _at_least(0, disconnect_grace=disconnect_grace),
+            _at_least(0, idle_timeout=idle_timeout),
         )
         self._slow_turn: Final = _at_least(0, slow_turn=slow_turn)
         self._turn_timeout: Final = _at_least(0, turn_timeout=turn_timeout)
@@ -204,13 +210,16 @@ class App:
             schema=schema,
             store=store,
             commit_now=immediate_commit(store),
+            owner=secrets.token_hex(8),
             background_tasks=self._background_tasks,
             watch=watch,
             reporter=self._reporter,
             limits=self._limits,
         )
         scope.start_soon(watch.run, name="watch over turns")
+        scope.start_soon(store.run, services.owner, name="store")
         directory = Directory(scope, services)
+        scope.start_soon(directory.run, name="directory")
         self._running = _Running(scope, directory, trio.lowlevel.current_trio_token())
         return self
 

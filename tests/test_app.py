@@ -22,6 +22,7 @@ from actorstate import (
 from actorstate.actors.messages import Attach, Event
 from actorstate.actors.runtime import MailboxFullError
 from actorstate.state.snapshot import Snapshot
+from actorstate.state.tree import Schema
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Loaded
 
@@ -95,9 +96,8 @@ async def test_state_lasts_as_long_as_its_store() -> None:
             deep._kept += 1
             deep.names = {str(expected): ["x"]}
     snapshot = await store.peek(TOKEN)
-    assert snapshot == Snapshot(
-        3, {"app_root": {"count": 3}, "app_root.deep": {"_kept": 3, "names": {"2": ["x"]}}}
-    )
+    values = {"app_root": {"count": 3}, "app_root.deep": {"_kept": 3, "names": {"2": ["x"]}}}
+    assert snapshot == Snapshot(3, values, schema=Schema.of(AppRoot).fingerprint)
     await store.delete(TOKEN)
     assert await store.peek(TOKEN) is None
 

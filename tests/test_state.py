@@ -24,6 +24,7 @@ from actorstate import (
 )
 from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
 from actorstate.state.handlers import Invocation, as_follow_ups, as_invocation
+from actorstate.state.snapshot import Snapshot
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import hold, release
 
@@ -769,9 +770,9 @@ def test_a_state_shows_its_vars() -> None:
 def test_a_snapshot_that_does_not_fit_names_the_var() -> None:
     tree = make_tree()
     with pytest.raises(SnapshotError, match="Shapes.count: the stored value is not a int"):
-        tree.restore(1, {"root.shapes": {"count": "many"}})
+        tree.restore(Snapshot(1, {"root.shapes": {"count": "many"}}))
     tree = make_tree()
-    tree.restore(4, {"root.shapes": {"count": 3, "gone": 1}, "root.gone": {"x": 1}})
+    tree.restore(Snapshot(4, {"root.shapes": {"count": 3, "gone": 1}, "root.gone": {"x": 1}}))
     assert (tree.version, tree.state(Shapes).count, tree.state(Shapes).name) == (4, 3, "")
     with pytest.raises(SnapshotError, match="in use already"):
-        tree.restore(1, {})
+        tree.restore(Snapshot(1, {}))

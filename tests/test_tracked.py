@@ -20,6 +20,7 @@ from values import Defined, Frozen, Item, Kind, at, changes, containers, kinds
 from actorstate import ImmutableStateError, State
 from actorstate.state.patch import Operation, apply
 from actorstate.state.shapes import shape_of
+from actorstate.state.snapshot import Snapshot
 from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import Turn, hold, release
@@ -114,7 +115,7 @@ class World:
         """What the store has makes the same state."""
         snapshot = self.store.snapshot()
         tree = make_tree(self.cls)
-        tree.restore(snapshot.version, wire(snapshot.values))
+        tree.restore(Snapshot(snapshot.version, wire(snapshot.values)))
         for name in self.kinds:
             assert getattr(tree.root, name) == self.model[name]
         assert as_json(tree.public()) == as_json(self.tree.public())
@@ -587,9 +588,9 @@ def test_a_key_or_element_that_is_equal_is_the_one_that_is_there() -> None:
 def test_an_instance_comes_back_from_the_snapshot_as_it_was() -> None:
     tree, _ = review(lambda s: setattr(s, "priced", s.priced.raised()))
     again = make_tree(Reviewed)
-    again.restore(1, {"reviewed": {
-        name: wire(tree.public()["reviewed"][name]) for name in ("priced", "split", "nested")
-    }})  # fmt: skip
+    shown = tree.public()["reviewed"]
+    values = {name: wire(shown[name]) for name in ("priced", "split", "nested")}
+    again.restore(Snapshot(1, {"reviewed": values}))
     before, after = tree.root, again.root
     assert after.priced == before.priced == Priced(100)  # pyright: ignore
     assert (after.split, after.nested) == (before.split, before.nested)  # pyright: ignore

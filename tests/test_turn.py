@@ -316,7 +316,7 @@ class TurnMachine(RuleBasedStateMachine):
     def the_store_brings_the_committed_state_back(self) -> None:
         snapshot = self.store.snapshot()
         restored = make_tree()
-        restored.restore(snapshot.version, snapshot.values)
+        restored.restore(snapshot)
         for (cls, name), value in self.model.items():
             assert getattr(restored.state(cls), name) == value
         assert restored.version == self.versions

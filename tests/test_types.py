@@ -30,6 +30,7 @@ from values import (
 from actorstate import State, StateDefinitionError
 from actorstate.state.convert import UNFIT, error_details
 from actorstate.state.shapes import converter, shape_of
+from actorstate.state.snapshot import Snapshot
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import hold, release
 
@@ -203,7 +204,7 @@ def test_law_every_value_comes_back_from_the_snapshot_and_from_the_wire(
     for back in (json.loads(json.dumps(shown)), msgspec.json.decode(msgspec.json.encode(shown))):
         assert same(shape.from_plain(back), value)
         again = StateTree(Schema.of(cls), "token", NoDoor())
-        again.restore(1, {"holder": {"value": back}})
+        again.restore(Snapshot(1, {"holder": {"value": back}}))
         assert same(again.root.value, value)  # pyright: ignore
         assert again.public()["holder"]["value"] == shown
 

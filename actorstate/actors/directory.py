@@ -7,13 +7,24 @@ comes to them once its snapshot is loaded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, final
+
+import trio
 
 from actorstate.actors.runtime import Scope, TrioActorRef
 from actorstate.actors.token_actor import Services, TokenActor
 from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError
+
+# So many rounds are made in the time after which an unused token is put to rest: each costs a look
+# at every actor, and the rest begins late by one round at most.
+_SWEEPS: Final = 4
+
+_LEAST_PAUSE: Final = 0.001  # seconds between two rounds
+
+_IN_A_ROW: Final = 1000  # looks at actors before others may run
 
 
 @final
@@ -66,6 +77,16 @@ class Directory:
     async def knows(self, token: str) -> bool:
         """Tell whether the token has a state tree, awake or at rest. Activates nothing."""
         return token in self._doors or await self._services.store.peek(token) is not None
+
+    async def run(self) -> None:
+        """Put to rest, now and then, what nobody uses."""
+        idle_timeout = self._services.limits.idle_timeout
+        while idle_timeout < math.inf:
+            await trio.sleep(max(idle_timeout / _SWEEPS, _LEAST_PAUSE))
+            for number, door in enumerate(list(self._doors.values())):
+                door.rest_if_unused(_SWEEPS)
+                if number % _IN_A_ROW == 0:
+                    await trio.lowlevel.checkpoint()
 
     def close(self, may_enter: Callable[[], bool]) -> None:
         """From now on let in only some.

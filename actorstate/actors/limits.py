@@ -20,3 +20,5 @@ class Limits:
     """How many background tasks may run, and wait for others of their kind to end."""
     disconnect_grace: float = 5.0
     """For how long a tab without a connection still counts as connected (seconds)."""
+    idle_timeout: float = 900.0
+    """For how long a token stays in memory that nobody uses (seconds)."""

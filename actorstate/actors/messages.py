@@ -26,9 +26,11 @@ class Origin(Record, frozen=True):
     """The page load, where one did; its effects are for it."""
     seq: int | None = None
     """The number of its event that is acknowledged with this; None where nobody waits."""
+    call: str | None = None
+    """The call that is done with this, as the snapshot has it; None for none."""
 
     def without_event(self) -> Origin:
-        """Give the origin of what follows, which acknowledges nothing."""
+        """Give the origin of what follows, with which nothing is done yet."""
         return Origin(self.instance)
 
 
@@ -117,6 +119,18 @@ class Detach:
 
 @final
 @attrs.frozen
+class Wanted:
+    """Somebody else waits for the token."""
+
+
+@final
+@attrs.frozen
+class Return:
+    """The token that was given up is to be taken up again: somebody looks on here."""
+
+
+@final
+@attrs.frozen
 class StillAway:
     """No connection has come for as long as a tab may be away and count as connected."""
 
@@ -130,7 +144,7 @@ class StillAway:
 @final
 @attrs.frozen
 class Welcome:
-    """The whole public state, to a connection that has just attached."""
+    """The whole public state: to a connection that has just attached, and after another owner."""
 
     token: str
     version: int

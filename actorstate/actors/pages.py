@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from typing import Final, final
 
 import attrs
@@ -31,6 +32,8 @@ class PageLoad:
     """Where it is; None for one that never was connected."""
     done: int = 0
     """The number of its last event that is done."""
+    is_known: bool = False
+    """Whether it was here before, perhaps with another owner of the token."""
     missed: deque[Effect] = attrs.field(factory=deque[Effect])
     """The effects for it that came while it was not connected."""
 
@@ -47,6 +50,15 @@ class Pages:
         self._token: Final = token
         self._connections: Final[list[Connection]] = []
         self._loads: Final[dict[str, PageLoad]] = {}
+        self._owed: Final[dict[str, int]] = {}
+        self._cut: Final[dict[str, int]] = {}
+
+    def restore(self, done: Mapping[str, int]) -> None:
+        """Take over which events are done, as the snapshot has it."""
+        for instance, seq in done.items():
+            page_load = self._loads.setdefault(instance, PageLoad())
+            page_load.done = max(page_load.done, seq)
+            page_load.is_known = True
 
     @property
     def is_anyone_here(self) -> bool:
@@ -74,12 +86,19 @@ class Pages:
         page_load = self._loads.pop(connection.instance, None) or PageLoad()
         self._loads[connection.instance] = page_load  # in again, and so the last
         self._forget_old()
-        is_new = page_load.router is None
+        is_new = not page_load.is_known
+        page_load.is_known = True
         page_load.router = connection.router
         connection.send(Welcome(welcome.token, welcome.version, page_load.done, welcome.state))
         while page_load.missed:
             connection.send(page_load.missed.popleft())
         return is_new
+
+    def renew(self, welcome: Welcome) -> None:
+        """Let all that are here begin anew, with what another owner of the token has left."""
+        for connection in self._connections:
+            done = self._loads[connection.instance].done
+            connection.send(Welcome(welcome.token, welcome.version, done, welcome.state))
 
     def detach(self, connection: Connection) -> bool:
         """Forget a connection; tell whether it was here."""
@@ -134,16 +153,50 @@ class Pages:
             )  # fmt: skip
         missed.append(effect)
 
+    def cut(self, origin: Origin) -> None:
+        """Send away the page whose event nobody knows to be done or not: it comes back with it.
+
+        What it has sent after that event comes to nothing meanwhile. Done before it, it would
+        count as done too: events are numbered, and acknowledged by the highest number.
+        """
+        if origin.seq is None:
+            return
+        self._cut.setdefault(origin.instance or "", origin.seq)
+        text = "the state of this tab cannot be stored at the moment"
+        self._send(origin, Failure("unavailable", text))
+        for connection in self._connections:
+            if connection.instance == origin.instance:
+                connection.close()
+
+    def is_cut(self, origin: Origin) -> bool:
+        """Tell whether an event comes to nothing, since one before it is still to come again."""
+        instance = origin.instance or ""
+        if not self._cut or origin.seq is None or instance not in self._cut:
+            return False
+        page_load = self._loads.get(instance)
+        done = page_load.done if page_load is not None else 0
+        if origin.seq > max(self._cut[instance], done + 1):
+            return True
+        del self._cut[instance]
+        return False
+
     def reject(self, origin: Origin, code: str, message: str, where: str | None = None) -> None:
         """Tell the page that sent an event what is wrong with it. That settles the event."""
         if origin.seq is not None:
             self._send(origin, Failure(code, message, origin.seq, where))
             self.acknowledge(origin)
 
-    def acknowledge(self, origin: Origin) -> None:
-        """Tell the page that sent an event that it is done, where no patch says so."""
+    def acknowledge(self, origin: Origin, *, is_saved: bool = False) -> None:
+        """Tell the page that sent an event that it is done, where no patch says so.
+
+        Args:
+            origin: the event.
+            is_saved: whether the snapshot knows it.
+        """
         if origin.seq is not None:
             self.mark_done(origin)
+            if not is_saved:
+                self._owed[origin.instance or ""] = self._loads[origin.instance or ""].done
             self._send(origin, Ack(self._loads[origin.instance or ""].done))
 
     def _send(self, origin: Origin, notice: Notice) -> None:
@@ -168,3 +221,30 @@ class Pages:
         if page_load is None:
             page_load = self._loads[origin.instance or ""] = PageLoad()
         page_load.done = max(page_load.done, origin.seq)
+
+    def owed(self, origin: Origin) -> tuple[tuple[str, int], ...]:
+        """Give which events are done that the snapshot does not know of, with one that is now."""
+        if origin.seq is None:
+            return tuple(self._owed.items()) if self._owed else ()
+        instance = origin.instance or ""
+        if not self._owed:  # as good as always
+            return ((instance, origin.seq),)
+        latest = max(self._owed.get(instance, 0), origin.seq)
+        return tuple({**self._owed, instance: latest}.items())
+
+    def saved(self) -> None:
+        """Take note that the snapshot knows what `owed` gave."""
+        self._owed.clear()
+
+    def owe(self, instance: str) -> None:
+        """Let the snapshot know that a page load was here, with its next commit."""
+        self._owed.setdefault(instance, self._loads[instance].done)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the snapshot knows of all events that are done."""
+        return not self._owed
+
+    def done(self) -> dict[str, int]:
+        """Give which events are done, for a snapshot."""
+        return {name: load.done for name, load in self._loads.items() if load.is_known or load.done}

@@ -357,6 +357,8 @@ class Mailbox:
         if self._bell is None:
             self._bell = Bell()
         if not self._envelopes:
+            if self._closed is not None:  # while this let others run
+                return None
             self._row = 0
             await self._bell.sleep()
             if not self._envelopes:
@@ -365,6 +367,19 @@ class Mailbox:
         if self._room:
             self._room.unpark()
         return envelope
+
+    def close_if_empty(self, reason: str) -> bool:
+        """Refuse messages from now on, unless one is there that has to be answered first.
+
+        Returns:
+            Whether it is closed.
+        """
+        with self._lock:
+            if not self._envelopes:
+                self._closed = reason
+        if self._closed is not None and self._bell is not None:
+            self._bell.ring()
+        return self._closed is not None
 
     def close(self, reason: str) -> list[Any]:
         """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`.
@@ -511,6 +526,8 @@ class TrioActor(pykka.Actor):
         self._rest: Final = rest
         self._envelope: Envelope[Any] | None = None
         self._stop_asked: list[Envelope[Any]] = []
+        self._has_started = False
+        self._is_closed = False
         self.children: Scope
 
     @classmethod
@@ -564,6 +581,9 @@ class TrioActor(pykka.Actor):
 
     def _close(self) -> None:
         """Take no more messages. In the step of the last one, so that nobody finds it half dead."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.actor_stopped.set()
         left = self.mailbox.close(f"{self} has stopped; the message was not handled")
         self.on_ended(left)
@@ -574,14 +594,34 @@ class TrioActor(pykka.Actor):
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
         await self._start()
+        self._has_started = True
         while not self.actor_stopped.is_set():
             # Messages that lie there are taken without waiting; a cancelled actor takes no more.
             await trio.lowlevel.checkpoint_if_cancelled()
             self._envelope = await self.mailbox.get()
             if self._envelope is not None:
                 await self._take(self._envelope)
+                self._envelope = None
             if self._stop_asked and self.may_end:
                 return
+
+    def end_if_idle(self) -> bool:
+        """End the actor now, if it waits for a message and none is there. From the trio thread.
+
+        Whoever finds it in this step still finds it alive, and whoever looks after it, gone.
+
+        Returns:
+            Whether it has ended.
+        """
+        waits = self._has_started and self._envelope is None and not self._stop_asked
+        if (
+            not waits
+            or self._is_closed
+            or not self.mailbox.close_if_empty(f"{self} was put to rest")
+        ):
+            return False
+        self._close()
+        return True
 
     async def _start(self) -> None:
         for pause in self._restarts:
@@ -653,6 +693,11 @@ class TrioActor(pykka.Actor):
     def may_end(self) -> bool:
         """Whether the actor, told to stop, may end now. Asked after each message."""
         return True
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for the answer to the message being handled."""
+        return self._envelope is not None and self._envelope.reply_to is not None
 
     def reply(self, value: Any) -> bool:
         """Answer the message being handled, and go on handling it.

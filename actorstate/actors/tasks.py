@@ -6,7 +6,7 @@ It decides, and the token actor does: nothing here awaits, stores or starts anyt
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, final
 
@@ -16,7 +16,7 @@ from actorstate.actors.messages import Origin
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.exceptions import TooManyTasksError
 from actorstate.state.handlers import Handler, Invocation, TaskOptions
-from actorstate.state.turn import TaskRecord
+from actorstate.state.snapshot import TaskRecord
 
 
 @final
@@ -32,6 +32,8 @@ class Job:
     """Its handle, once it runs."""
     record: TaskRecord | None = None
     """What the snapshot has of it: made when it is asked for, since it may change its arguments."""
+    is_saved: bool = False
+    """Whether the snapshot has its record."""
 
     @property
     def options(self) -> TaskOptions:
@@ -39,11 +41,13 @@ class Job:
         assert self.handler.options is not None, f"{self.handler} is no background task"
         return self.handler.options
 
-    def note(self) -> None:
-        """Make its record, if it has none from before."""
+    def note(self, owner: str) -> None:
+        """Make its record, if it has none from before, of a task that this app runs."""
         if self.record is None:
-            args = tuple(self.handler.unstructure(self.arguments))
-            self.record = TaskRecord(self.handler.full_name, args, datetime.now(UTC).isoformat())
+            args, now = tuple(self.handler.unstructure(self.arguments)), datetime.now(UTC)
+            self.record = TaskRecord(self.handler.full_name, args, now.isoformat(), owner)
+        elif self.record.at != owner:
+            self.record = TaskRecord(self.record.name, self.record.args, self.record.asked, owner)
 
 
 @final
@@ -52,18 +56,27 @@ class Tasks:
 
     Args:
         max_tasks: how many may run and wait at once.
+        owner: the app, by its name at the store.
     """
 
-    def __init__(self, max_tasks: int) -> None:
+    def __init__(self, max_tasks: int, owner: str = "") -> None:
         self._max_tasks: Final = max_tasks
+        self._owner: Final = owner
         self._running: Final[list[Job]] = []
         self._waiting: Final[list[Job]] = []
         self._recorded: Final[list[Job]] = []
         self._planned: Final[dict[int, Job]] = {}
+        self._elsewhere: list[TaskRecord] = []
+        """The records of those that run in other apps, which are alive."""
         self._numbers: Final = itertools.count(1)
         self._is_stopping = False
         self.is_saved: bool = True
         """Whether the snapshot has the records as they are."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none runs, waits or is about to be asked for."""
+        return not (self._running or self._waiting or self._planned)
 
     @property
     def is_running(self) -> bool:
@@ -72,7 +85,45 @@ class Tasks:
 
     def records(self) -> tuple[TaskRecord, ...]:
         """Give what the snapshot has to have: those that are to be resumed, oldest first."""
-        return tuple(job.record for job in self._recorded if job.record is not None)
+        here = (job.record for job in self._recorded if job.record is not None)
+        return (*self._elsewhere, *here)
+
+    def saved(self) -> None:
+        """Take note that the snapshot has the records as they are."""
+        self.is_saved = True
+        for job in self._recorded:
+            job.is_saved = True
+
+    def reconcile(self, records: Sequence[TaskRecord], alive: Collection[str]) -> list[TaskRecord]:
+        """Take over what the snapshot has, which another owner may have written.
+
+        One of ours that is there no longer was cancelled by that owner, or is run by it.
+
+        Args:
+            records: those of the snapshot.
+            alive: the apps that are there.
+
+        Returns:
+            Those that nobody runs, and that are to be resumed.
+        """
+        left = [record for record in records if record.at == self._owner]
+        for job in [job for job in self._recorded if job.is_saved]:
+            same = next((one for one in left if one == job.record), None)
+            if same is None:
+                self._lose(job)
+            else:
+                left.remove(same)
+        others = [record for record in records if record.at != self._owner]
+        self._elsewhere = [record for record in others if record.at in alive]
+        self.is_saved = self.records() == tuple(records)
+        return left + [record for record in others if record.at not in alive]
+
+    def _lose(self, job: Job) -> None:
+        self._recorded.remove(job)
+        if job.task is not None:
+            job.task.cancel()
+        elif job in self._waiting:
+            self._waiting.remove(job)
 
     def plan(self, invocation: Invocation, origin: Origin) -> int | None:
         """Take note of a task that is about to be asked for, if it is one to be resumed.
@@ -94,7 +145,7 @@ class Tasks:
 
     def _note(self, job: Job) -> None:
         if job.options.resume and job not in self._recorded:
-            job.note()
+            job.note(self._owner)
             self._recorded.append(job)
             self.is_saved = False
 
@@ -174,6 +225,16 @@ class Tasks:
     def cancel(self, which: Callable[[Job], bool]) -> None:
         """Cancel those that run, and drop those that wait."""
         self._cancel([job for job in self._admitted if which(job)])
+
+    def cancel_elsewhere(self, name: str) -> None:
+        """Let those that run in other apps be cancelled, when their token comes back there.
+
+        Args:
+            name: their handler's, on the wire.
+        """
+        left = [record for record in self._elsewhere if record.name != name]
+        if len(left) != len(self._elsewhere):
+            self._elsewhere, self.is_saved = left, False
 
     def stop(self) -> None:
         """Let no more begin, and those that run end as soon as they are in no turn."""

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, final
 import attrs
 import trio
 
+from actorstate.actors.calls import Calls
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
@@ -31,14 +32,17 @@ from actorstate.actors.messages import (
     Event,
     Failure,
     Origin,
+    Return,
     StillAway,
     TurnRequest,
+    Wanted,
     Welcome,
 )
 from actorstate.actors.pages import Pages
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
+from actorstate.actors.tenure import Tenure
 from actorstate.actors.turns import Ending, TokenDoor, TurnGrant, settle
 from actorstate.exceptions import (
     ActivationError,
@@ -50,10 +54,10 @@ from actorstate.exceptions import (
 from actorstate.state.handlers import Canceller, FollowUp, Handler, Invocation, as_follow_ups
 from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
-from actorstate.state.snapshot import TaskRecord
+from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.tree import Schema, token_label
-from actorstate.state.turn import Commit, Turn, hold, release
-from actorstate.stores.base import CommitNow, Lease, Store
+from actorstate.state.turn import Commit, Turn, TurnState, hold, release
+from actorstate.stores.base import CommitNow, Store
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -61,6 +65,21 @@ logger: Final = logging.getLogger("actorstate.actors")
 # waited for; one that stays away is asked no more often than a few times in every rest.
 _RESTARTS: Final = (0.1, 0.4)
 _REST: Final = 2.0
+
+# For so long (seconds) after the token could not be had back, nobody asks the store for it again.
+_REST_BETWEEN: Final = 1.0
+
+# How long the end of an actor may take to give up its token. What is not given up runs out.
+_LAST_WORDS: Final = 2.0
+
+# How many messages may be handled before a token is given up that somebody else wants, if calls
+# are among those that lie in the mailbox. The next owner would run them, far from their page.
+_MOST_OVERTIME: Final = 32
+
+# The pauses (seconds) before a token is taken up again only because somebody looks on. They grow
+# while there is nothing new to see, so that two apps with a page each do not play ball with it.
+_LEAST_PAUSE: Final = 0.02
+_MOST_PAUSE: Final = 1.0
 
 
 @final
@@ -72,6 +91,8 @@ class Services:
     store: Store
     commit_now: CommitNow | None
     """The store's, if it never waits."""
+    owner: str
+    """The name of the app at the store."""
     background_tasks: set[BackgroundTask]
     """The live set; a background task that ends is taken out."""
     watch: TurnWatch
@@ -111,13 +132,30 @@ class TokenActor(TrioActor):
         self._door: Final = door
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._token)
-        self._tasks: Final = Tasks(services.limits.max_tasks)
+        self._tasks: Final = Tasks(services.limits.max_tasks, services.owner)
+        self._calls: Final = Calls()
+        self._tenure: Final = Tenure(
+            self._token,
+            services.store,
+            services.commit_now,
+            on_wanted=self._on_wanted,
+            on_dropped=self._on_dropped,
+        )
+        self._is_fresh = True
+        self._is_doubtful = False
+        self._schema: str | None = services.schema.fingerprint
+        """What the snapshot does not say yet of the schema."""
+        self._overtime = 0
+        self._pause = 0.0
+        self._is_returning = False
+        self._refused: tuple[float, Exception] | None = None
+        self._unused_for = 0
         self._is_connected = False
         self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
-        self._lease: Lease | None = None
         door.ref = self.actor_ref
+        door.rest_if_unused = self._rest_if_unused
 
     def __str__(self) -> str:
         return f"token actor of {token_label(self._token)}"
@@ -126,15 +164,9 @@ class TokenActor(TrioActor):
 
     async def on_start(self) -> None:
         """Bring the state tree to life from its snapshot, and its background tasks with it."""
-        loaded = await self._services.store.load(self._token, lambda: None)
-        self._lease, snapshot = loaded.lease, loaded.snapshot
-        if snapshot is not None:
-            self._tree.restore(snapshot.version, snapshot.values)
-            for record in snapshot.tasks:
-                self._resume(record)
-            self._tasks.is_saved = self._tasks.records() == tuple(snapshot.tasks)
-            if self._tasks.is_running:
-                self._begin_absence()  # of the page for which they run, perhaps
+        await self._come_back()
+        if self._tasks.is_running:
+            self._begin_absence()  # of the page for which they run, perhaps
 
     def on_start_failed(self, error: Exception) -> None:
         """Tell the program that the tab cannot be brought to life."""
@@ -165,22 +197,186 @@ class TokenActor(TrioActor):
                 message.connection.close()
 
     async def on_exit(self) -> None:
-        """Give the token up."""
-        if self._lease is not None:
-            with trio.CancelScope(shield=True):
-                await self._services.store.release(self._lease)
+        """Leave the token to others, with everything stored that is known to be done."""
+        with trio.move_on_after(_LAST_WORDS, shield=True):
+            await self._give_up()
+
+    def _rest_if_unused(self, sweeps: int) -> None:
+        """End, if no message came in so many rounds of the directory's, and nothing goes on."""
+        self._unused_for += 1
+        goes_on = self._pages.is_anyone_here or self._is_connected or not self._tasks.is_idle
+        if self._unused_for > sweeps and not goes_on:
+            self.end_if_idle()
 
     def on_receive(self, message: object) -> Any:
         """Do what one message asks for, to its end, before the next is taken."""
+        self._unused_for = 0
         receiver = self.receivers.get(type(message))
-        return receiver(self, message) if receiver is not None else super().on_receive(message)
+        if receiver is None:
+            return super().on_receive(message)
+        if not self._tenure.is_quiet:
+            return self._receive_anew(receiver, message)
+        return receiver(self, message)
+
+    # ---- the token -------------------------------------------------------------------------
+
+    async def _receive_anew(self, receiver: Callable[..., Any], message: object) -> Any:
+        """Give the token up or take it up again, as is called for, before a message is handled."""
+        if self._tenure.is_wanted and self._may_give_up():
+            await self._give_up()
+        if not self._tenure.is_held and not isinstance(message, _WITHOUT_TOKEN):
+            try:
+                await self._come_back_now()
+            except Exception as error:
+                self._refuse_message(message, error)
+                if self.is_asked:
+                    raise
+                return None
+        result = receiver(self, message)
+        return await result if inspect.isawaitable(result) else result
+
+    def _may_give_up(self) -> bool:
+        """Tell whether nothing lies in the mailbox that the next owner would have to do instead."""
+        self._overtime += 1
+        return not self._calls.is_waiting or self._overtime > _MOST_OVERTIME
+
+    async def _give_up(self) -> None:
+        """Let others have the token, with everything stored."""
+        self._overtime = 0
+        if self._tenure.may_store and not self._pages.is_saved:
+            await self._save_or_later(also_pages=True)
+        else:
+            await self._save_or_later()
+        await self._tenure.give_up()
+
+    def _on_wanted(self) -> None:
+        with suppress(ActorDeadError):
+            self.mailbox.post_always(Wanted())
+
+    def _on_dropped(self) -> None:
+        if self.actor_stopped.is_set():
+            return
+        if self._pages.is_anyone_here or self._calls.is_due:
+            self._return_after(self._pause)
+
+    def _return_after(self, seconds: float) -> None:
+        if not self._is_returning:
+            self._is_returning = True
+            self.children.start_soon(self._await_pause, seconds, name=f"pause of {self}")
+
+    async def _await_pause(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._is_returning = False
+        with suppress(ActorDeadError):
+            self.mailbox.post_always(Return())
+
+    async def _come_back_now(self) -> None:
+        """Take the token up again; soon after that has failed, fail without asking again.
+
+        Each question may take as long as a store is waited for, and the whole mailbox waits.
+        """
+        if self._refused is not None and trio.current_time() < self._refused[0]:
+            raise self._refused[1]
+        try:
+            await self._come_back()
+        except Exception as error:
+            self._refused = trio.current_time() + _REST_BETWEEN, error
+            logger.exception("%s does not get its token back", self)
+            self.on_start_failed(error)
+            raise
+        self._refused = None
+
+    def _refuse_message(self, message: object, error: Exception) -> None:
+        """Let nobody wait for what cannot be done at the moment."""
+        if isinstance(message, Attach):
+            self.on_refused(message, ActivationError(str(error)))
+        elif isinstance(message, Event):
+            self._pages.cut(message.origin)
+        elif isinstance(message, Call) and message.origin.call is not None:
+            self._calls.begin(message.origin.call)  # the snapshot has it
+        if self._pages.is_anyone_here or self._calls.is_due:
+            self._return_after(_REST_BETWEEN)
+
+    async def _come_back(self) -> None:
+        """Become the owner of the token, and be as its snapshot is."""
+        snapshot = await self._tenure.acquire()
+        try:
+            await self._take_over(snapshot if snapshot is not None else Snapshot(0, {}))
+        except BaseException:
+            self._is_doubtful = True
+            with trio.move_on_after(_LAST_WORDS, shield=True):
+                await self._tenure.give_up()
+            raise
+
+    async def _take_over(self, snapshot: Snapshot) -> None:
+        is_new = self._is_doubtful or snapshot.version != self._tree.version
+        is_shown = is_new and not self._is_fresh
+        is_migrated = False
+        if is_shown:
+            is_migrated = await self._replace_tree(snapshot)
+        elif is_new:
+            is_migrated = self._tree.restore(snapshot)
+        self._pause = 0.0 if is_new else min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
+        self._is_fresh = self._is_doubtful = False
+        fingerprint = self._services.schema.fingerprint
+        self._schema = fingerprint if snapshot.schema != fingerprint else None
+        self._pages.restore(snapshot.done)
+        await self._take_over_tasks(snapshot)
+        if is_migrated:
+            commit = self._tree.rewriting(snapshot)
+            await self._store(self._entry(commit, (), NOBODY))
+            self._tree.rewritten(commit)
+        for record in self._calls.restore(snapshot.calls):
+            self._queue(record)
+        if is_shown:
+            self._pages.renew(Welcome(self._token, self._tree.version, 0, self._tree.public()))
+
+    async def _replace_tree(self, snapshot: Snapshot) -> bool:
+        """Let the tree be as another owner has left it: a turn that is not stored."""
+        turn = self._tree.open_turn("another owner of the token")
+        hold(turn)
+        try:
+            is_migrated = self._tree.replace(snapshot)
+            with Holding(turn, self._services.watch):
+                await settle(self._tree, welcome=True)
+            turn.commit()
+            turn.stored(None)
+            self._tree.replaced(snapshot)
+        finally:
+            release(turn)
+            turn.roll_back()  # without effect once it has ended
+        return is_migrated
+
+    async def _take_over_tasks(self, snapshot: Snapshot) -> None:
+        store, apps = self._services.store, {record.at for record in snapshot.tasks}
+        apps -= {"", self._services.owner}
+        alive = {app for app in apps if await store.is_alive(app)}
+        for record in self._tasks.reconcile(snapshot.tasks, alive):
+            self._resume(record)
+        self._tasks.is_saved = self._tasks.records() == snapshot.tasks
+
+    def _queue(self, record: CallRecord) -> None:
+        """Put a call into the mailbox that an owner of the token did not come to."""
+        origin = Origin(record.instance, None, record.id)
+        try:
+            handler = self._services.schema.callable(record.name)
+            invocation = Invocation(handler, handler.structure(list(record.args)))
+        except (UnknownHandlerError, BadArgumentsError) as error:
+            label = token_label(self._token)
+            logger.warning("token %s: %s is not called any more: %s", label, record.name, error)
+            self._calls.done(record.id)
+            return
+        self._calls.queued(record.id)
+        self.mailbox.post_always(Call(invocation, origin))
 
     # ---- events ----------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> Awaitable[None] | None:
         origin = event.origin
         if self._pages.is_done(origin):
-            return self._pages.acknowledge(origin)
+            return self._pages.acknowledge(origin, is_saved=True)
+        if self._pages.is_cut(origin):
+            return None
         try:
             handler = self._services.schema.handler(event.name)
             arguments = handler.structure(event.args)
@@ -190,10 +386,17 @@ class TokenActor(TrioActor):
             return self._pages.reject(origin, "bad_arguments", str(error), error.where)
         return self._do(handler, arguments, origin)
 
-    def _on_call(self, call: Call) -> Awaitable[None]:
+    async def _on_call(self, call: Call) -> None:
+        call_id = call.origin.call
+        if call_id is not None and not self._calls.begin(call_id):
+            return  # another owner of the token has run it
         if call.job is not None:
-            return self._start_task(self._tasks.planned(call.job), call.origin)
-        return self._do(call.invocation.handler, call.invocation.args, call.origin)
+            await self._start_task(self._tasks.planned(call.job), call.origin)
+        else:
+            await self._do(call.invocation.handler, call.invocation.args, call.origin)
+        if call_id is not None and self._tenure.is_held:
+            self._calls.done(call_id)
+            await self._save_or_later()
 
     def _do(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> Awaitable[None]:
         """Run a handler; or start it, or cancel those that run, if it is a background task."""
@@ -243,7 +446,10 @@ class TokenActor(TrioActor):
         """Tell the program what a handler raised; its sender learns that there was something."""
         label = token_label(self._token)
         logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
-        self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
+        if self._tenure.is_held:
+            self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
+        else:
+            self._pages.cut(origin)
         context = ErrorContext("handler", str(handler), self._token, arguments)
         self._services.reporter.report(error, context)
 
@@ -298,12 +504,12 @@ class TokenActor(TrioActor):
         except TooManyTasksError as error:
             logger.warning("token %s: %s", token_label(self._token), error)
             self._services.reporter.report(error, self._context_of(job))
-            await self._save_tasks_or_later()
+            await self._save_or_later()
             return self._pages.reject(
                 origin, "too_many_tasks", f"{handler.full_name} was not started: too many run"
             )
         try:
-            await self._save_tasks()
+            is_saved = await self._save(origin)
         except Exception as error:  # noqa: BLE001 - not swallowed: reported, like a handler's own
             self._tasks.drop(job)
             return self._report(handler, arguments, origin, error)
@@ -311,8 +517,8 @@ class TokenActor(TrioActor):
             self._launch(job)
         else:
             self._tasks.replace_others(job)
-            await self._save_tasks_or_later()
-        return self._pages.acknowledge(origin)
+            await self._save_or_later()
+        return self._pages.acknowledge(origin, is_saved=is_saved)
 
     def _launch(self, job: Job) -> None:
         job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
@@ -337,7 +543,7 @@ class TokenActor(TrioActor):
         following = self._tasks.ended(job, is_suspended=end.is_suspended)
         if following is not None:
             self._launch(following)
-        await self._save_tasks_or_later()
+        await self._save_or_later()
         if end.error is not None:
             await self._on_background_error(job, end.error)
 
@@ -346,14 +552,15 @@ class TokenActor(TrioActor):
         self._services.reporter.report(error, self._context_of(job))
         hook = self._services.schema.error_hook(job.handler.owner)
         if hook is not None:
-            await self._run(hook, (error,), job.origin)
+            await self._run_hook(hook, (error,), job.origin)
 
     def _context_of(self, job: Job) -> ErrorContext:
         return ErrorContext("background task", str(job.handler), self._token, job.arguments)
 
     async def _cancel_tasks(self, handler: Handler, origin: Origin) -> None:
         self._tasks.cancel(lambda job: job.handler is handler)
-        await self._save_tasks_or_later()
+        self._tasks.cancel_elsewhere(handler.full_name)
+        await self._save_or_later()
         self._pages.acknowledge(origin)
 
     def _resume(self, record: TaskRecord) -> None:
@@ -363,26 +570,14 @@ class TokenActor(TrioActor):
             if handler.options is None or not handler.options.resume:
                 message = f"{handler} is no background task with resume=True any more"
                 raise TypeError(message)  # noqa: TRY301 - one of many reasons
-            job = Job(handler, handler.structure(list(record.args)), NOBODY, record=record)
+            job = Job(
+                handler, handler.structure(list(record.args)), NOBODY, record=record, is_saved=True
+            )
             if self._tasks.admit(job):
                 self._launch(job)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tab lives on without it
             label = token_label(self._token)
             logger.warning("token %s: %s is not resumed: %s", label, record.name, error)
-
-    async def _save_tasks(self) -> None:
-        """Let the snapshot have the records of the tasks that run, where it has not."""
-        if not self._tasks.is_saved:
-            records = Commit(self._tree.version, (), (), self._tasks.records())
-            await self._services.store.commit(self._lease, records)
-            self._tasks.is_saved = True
-
-    async def _save_tasks_or_later(self) -> None:
-        """Let the snapshot know that a task has ended; if the store fails, with the next commit."""
-        try:
-            await self._save_tasks()
-        except Exception:
-            logger.exception("%s: the snapshot still has a task that has ended", self)
 
     # ---- turns of others -------------------------------------------------------------------
 
@@ -444,15 +639,17 @@ class TokenActor(TrioActor):
         """Store a commit; then, and not before, let others know: mailbox and pages."""
         if self._commit_now is not None:
             return self._conclude_now(turn, commit, follow_ups, origin)
-        messages = self._plan(follow_ups, origin)
-        to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
-        if to_store is not None:
-            try:
-                await self._services.store.commit(self._lease, to_store)
-            except BaseException:
-                self._unplan(messages)
-                raise
-        return self._tell(turn, commit, messages, origin)
+        messages, calls = self._plan(follow_ups, origin)
+        entry = self._entry_or_none(commit, calls, origin)
+        try:
+            if entry is not None:
+                await self._store(entry)
+            else:
+                await self._tenure.confirm()
+        except BaseException:
+            self._unplan(messages)
+            raise
+        return self._tell(turn, commit, messages, origin, is_saved=entry is not None)
 
     def _conclude_now(
         self,
@@ -462,16 +659,18 @@ class TokenActor(TrioActor):
         origin: Origin,
     ) -> None:
         """Do the same without waiting, in whatever task; the store never waits."""
-        assert self._commit_now is not None, f"{self._services.store} may wait"
-        messages = self._plan(follow_ups, origin) if follow_ups else ()
-        to_store = commit if self._tasks.is_saved else self._with_tasks(commit)
-        if to_store is not None:
-            try:
-                self._commit_now(self._lease, to_store)
-            except BaseException:
-                self._unplan(messages)
-                raise
-        self._tell(turn, commit, messages, origin)
+        messages, calls = self._plan(follow_ups, origin) if follow_ups else ((), ())
+        entry = self._entry_or_none(commit, calls, origin)
+        try:
+            if entry is not None:
+                self._tenure.commit_at_once(entry)
+                self._stored(entry)
+            else:
+                self._tenure.confirm_at_once()
+        except BaseException:
+            self._unplan(messages)
+            raise
+        self._tell(turn, commit, messages, origin, is_saved=entry is not None)
 
     def _tell(
         self,
@@ -479,48 +678,151 @@ class TokenActor(TrioActor):
         commit: Commit | None,
         messages: Sequence[Call | EffectRequest],
         origin: Origin,
+        *,
+        is_saved: bool,
     ) -> None:
         """Let others know of what is stored."""
-        self._tasks.is_saved = True
         turn.stored(commit)
         if commit is None:
-            self._pages.acknowledge(origin)
+            self._pages.acknowledge(origin, is_saved=is_saved)
         else:
             self._pages.mark_done(origin)
             self._pages.show(commit)
         for message in messages:
             if isinstance(message, Call):
+                if message.origin.call is not None:
+                    self._calls.queued(message.origin.call)
                 self.mailbox.post_always(message)
             else:
                 self._pages.ask_for(message.effect, message.origin)
 
-    def _plan(self, follow_ups: tuple[FollowUp, ...], origin: Origin) -> list[Call | EffectRequest]:
-        """Make messages of what is to follow. Tasks that are to be resumed are noted by now.
+    def _plan(
+        self, follow_ups: tuple[FollowUp, ...], origin: Origin
+    ) -> tuple[Sequence[Call | EffectRequest], tuple[CallRecord, ...]]:
+        """Make messages of what is to follow, and records of it for the snapshot.
 
-        So they are in the commit of the turn that wants them: no crash lies in between.
+        So these are in the commit of the turn that wants them: no crash lies in between.
         """
         messages: list[Call | EffectRequest] = []
+        records: list[CallRecord] = []
         for one in follow_ups:
             if isinstance(one, Invocation):
-                job = self._tasks.plan(one, origin.without_event())
-                messages.append(Call(one, origin.without_event(), job))
+                messages.append(self._plan_call(one, origin, records))
             else:
                 messages.append(EffectRequest(one, origin))
-        return messages
+        return messages, tuple(records)
+
+    def _plan_call(self, one: Invocation, origin: Origin, records: list[CallRecord]) -> Call:
+        """Make the message that calls a handler; tasks that are resumed have other records."""
+        job = self._tasks.plan(one, origin.without_event())
+        if job is None:
+            record = self._calls.plan(one, origin, self._tenure.epoch)
+            if record is not None:
+                records.append(record)
+                return Call(one, Origin(origin.instance, None, record.id))
+        return Call(one, origin.without_event(), job)
 
     def _unplan(self, messages: Sequence[Call | EffectRequest]) -> None:
         for message in messages:
             if isinstance(message, Call) and message.job is not None:
                 self._tasks.forget(self._tasks.planned(message.job))
 
-    def _with_tasks(self, commit: Commit | None) -> Commit:
-        if commit is None:
-            commit = Commit(self._tree.version, (), ())
-        return Commit(commit.version, commit.changes, commit.operations, self._tasks.records())
+    # ---- what is stored --------------------------------------------------------------------
+
+    def _entry_or_none(
+        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
+    ) -> Commit | None:
+        """Give what the store is to have of the end of a turn; None if that is nothing."""
+        if commit is None and not calls and origin.call is None and self._is_saved:
+            return None
+        return self._entry(commit, calls, origin)
+
+    @property
+    def _is_saved(self) -> bool:
+        """Whether the snapshot has all that cannot wait for the next change."""
+        return self._tasks.is_saved and self._calls.is_saved
+
+    def _entry(
+        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
+    ) -> Commit:
+        """Give what the store is to have: a commit, if there is one, and all that goes with it."""
+        version = commit.version if commit is not None else self._tree.version
+        done, ran = self._pages.owed(origin), self._calls.ran(origin)
+        turn = self._tree.turn
+        # Tasks of the block may be writing at a checkpoint. A store that never waits has no use
+        # for the whole, since it has no journal.
+        is_still = turn is None or turn.state is TurnState.COMMITTING
+        whole = None
+        if self._commit_now is None and is_still:
+            whole = functools.partial(self._whole, version, dict(done), calls, ran)
+        return Commit(
+            version,
+            commit.changes if commit is not None else (),
+            commit.operations if commit is not None else (),
+            None if self._tasks.is_saved else self._tasks.records(),
+            done,
+            calls,
+            ran,
+            self._schema,
+            whole,
+        )
+
+    def _whole(
+        self,
+        version: int,
+        done: Mapping[str, int],
+        calls: tuple[CallRecord, ...],
+        ran: tuple[str, ...],
+    ) -> Snapshot:
+        """Give the snapshot as it is with an entry."""
+        due = [record for record in self._calls.records() if record.id not in ran]
+        return Snapshot(
+            version,
+            self._tree.stored_values(),
+            self._tasks.records(),
+            {**self._pages.done(), **done},
+            (*due, *calls),
+            self._services.schema.fingerprint,
+        )
+
+    async def _store(self, entry: Commit) -> None:
+        await self._tenure.commit(entry)
+        self._stored(entry)
+
+    def _stored(self, entry: Commit) -> None:
+        """Take note of what the snapshot has now."""
+        if entry.tasks is not None:
+            self._tasks.saved()
+        if entry.done:
+            self._pages.saved()
+        if entry.calls or entry.ran:
+            self._calls.stored(entry.calls, entry.ran)
+        self._schema = None
+
+    async def _save(self, origin: Origin = NOBODY) -> bool:
+        """Let the snapshot have what it has not, and what is done with it; tell if there was."""
+        if self._is_saved:
+            return False
+        await self._store(self._entry(None, (), origin))
+        return True
+
+    async def _save_or_later(self, *, also_pages: bool = False) -> None:
+        """Let the snapshot know what has ended; if the store fails, with the next commit.
+
+        Args:
+            also_pages: whether to store events alone, which are done and have changed nothing.
+        """
+        if not self._tenure.may_store or (self._is_saved and not also_pages):
+            return
+        try:
+            await self._store(self._entry(None, (), NOBODY))
+        except Exception:
+            logger.exception("%s: the snapshot does not know yet what has ended", self)
 
     # ---- connections -----------------------------------------------------------------------
 
-    def _on_effect_request(self, request: EffectRequest) -> None:
+    async def _on_effect_request(self, request: EffectRequest) -> None:
+        await self._tenure.confirm()
         self._pages.ask_for(request.effect, request.origin)
 
     async def _attach(self, message: Attach) -> None:
@@ -536,6 +838,8 @@ class TokenActor(TrioActor):
             self._is_connected = True
             await self._run_hooks("on_connect", origin)
         if is_new_page:
+            if message.on_load:
+                self._pages.owe(connection.instance)
             for invocation in message.on_load:
                 await self._do(invocation.handler, invocation.args, origin)
 
@@ -590,13 +894,23 @@ class TokenActor(TrioActor):
         was_connected, self._is_connected = self._is_connected, False
         self._is_gone = True
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
-        await self._save_tasks_or_later()
+        await self._save_or_later()
         if was_connected:
             await self._run_hooks("on_disconnect", NOBODY)
 
     async def _run_hooks(self, name: HookName, origin: Origin) -> None:
         for hook in self._services.schema.hooks(name):
-            await self._do(hook, (), origin)
+            await self._run_hook(hook, (), origin)
+
+    async def _run_hook(self, hook: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
+        """Run a hook in its turn; if the token is elsewhere, as soon as it is back."""
+        if self._tenure.is_held:
+            await self._do(hook, arguments, origin)
+        else:
+            self.mailbox.post_always(Call(Invocation(hook, arguments), origin))
+
+    def _nothing_more(self, message: Return | Wanted) -> None:
+        """Do nothing: what it is about was done before it was handled."""
 
     receivers: ClassVar[Mapping[type, Any]] = {
         Event: _on_event,
@@ -607,8 +921,14 @@ class TokenActor(TrioActor):
         Attach: _attach,
         Detach: _detach,
         StillAway: _disconnect,
+        Return: _nothing_more,
+        Wanted: _nothing_more,
     }
     """Who does what a message asks for."""
+
+
+_WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
+"""The messages for which the token need not be held."""
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:

@@ -133,6 +133,8 @@ class TokenDoor:
 
     ref: TrioActorRef[Any]
     """The token actor; it brings this itself."""
+    rest_if_unused: Callable[[int], None]
+    """Puts it to rest if nothing came by in so many rounds; likewise."""
 
     def __init__(self, schema: Schema, token: str, watch: TurnWatch, max_waiters: int) -> None:
         self.tree: Final = StateTree(schema, token, self)

@@ -37,6 +37,7 @@ _RESERVED: Final = frozenset(
         "get_state",
         "get_substate",
         "get_token",
+        "migrate",
         "reset",
         "router",
     }

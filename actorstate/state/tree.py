@@ -11,12 +11,16 @@ import attrs
 from actorstate.exceptions import SnapshotError, UnknownHandlerError
 from actorstate.state.changes import VarChange
 from actorstate.state.computed import Computed
+from actorstate.state.convert import same_json
 from actorstate.state.evaluation import ROUTER, ComputedVars
+from actorstate.state.fingerprint import fingerprint
 from actorstate.state.handlers import Handler
 from actorstate.state.hooks import HOOK_NAMES, HookName
 from actorstate.state.json_types import Plain, encode_json
+from actorstate.state.migration import migrated
 from actorstate.state.patch import Operation, pointer
 from actorstate.state.router import Router
+from actorstate.state.snapshot import Snapshot
 from actorstate.state.state import State
 from actorstate.state.turn import Commit, Turn, VarPlace
 from actorstate.state.vars import PLACES, Var
@@ -86,6 +90,11 @@ class Schema:
             {name: Untouched(name, _public_defaults(cls)) for name, cls in self.states.items()}
         )
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What snapshots say of the schema that wrote them."""
+        return fingerprint(self.states)
+
     @classmethod
     def of(cls, root: type[State]) -> Schema:
         """Collect the State classes under a root, and check their handlers.
@@ -121,6 +130,17 @@ class Schema:
                 raise UnknownHandlerError(message)
             self._handlers[name] = handler
         return handler
+
+    def callable(self, name: str) -> Handler:
+        """Give what a turn has asked for by its name: a handler, or a hook that had to wait.
+
+        Raises:
+            UnknownHandlerError: there is none.
+        """
+        path, _, method = name.rpartition(".")
+        cls = self.states.get(path)
+        hook = cls.definition().hooks.get(method) if cls is not None else None
+        return hook if hook is not None else self.handler(name)
 
     def hooks(self, name: HookName) -> Sequence[Handler]:
         """Give the hooks of a name, of all states: of parents before those of their substates."""
@@ -187,6 +207,7 @@ class StateTree:
         self._states: dict[type[State], State] = {}
         self._stored_states: set[str] = set()
         self._new_places: list[VarPlace] = []
+        self._read_last: _Found | None = None
 
     def state(self, cls: type[AnyState]) -> AnyState:
         """Give the instance of a State class, made when it is first touched.
@@ -307,8 +328,31 @@ class StateTree:
         self.computed.refused()
         self._new_places.clear()
 
-    def restore(self, version: int, values: Mapping[str, Mapping[str, Any]]) -> None:
+    # ---- snapshots -------------------------------------------------------------------------
+
+    def stored_values(self) -> dict[str, dict[str, Plain]]:
+        """Give the values for a snapshot of what is, with the commit that is being stored.
+
+        For when nobody writes: the turn has ended, and its commit is not concluded yet.
+        """
+        new = set(self._new_places)
+        return {
+            cls.get_full_name(): {
+                name: var.plain(getattr(state, name))
+                for name, var in cls.definition().vars.items()
+                if (place := self.place(state, var)).is_stored or place in new
+            }
+            for cls, state in self._states.items()
+            if cls.get_full_name() in self._stored_states or any(p.state is state for p in new)
+        }
+
+    def restore(self, snapshot: Snapshot) -> bool:
         """Take the values of a snapshot; a var that is not in it keeps its default.
+
+        For a tree that nobody has touched.
+
+        Returns:
+            Whether values had to be migrated, so that the snapshot has to be written anew.
 
         Raises:
             SnapshotError: a stored value does not fit its var.
@@ -316,16 +360,95 @@ class StateTree:
         if self.version or self.turn is not None:
             message = f"the tree of {self.token} is in use already"
             raise SnapshotError(message)
-        for name, stored in values.items():
-            cls = self.schema.states.get(name)
-            if cls is not None:
-                self._restore_state(self.state(cls), stored)
-        self.version = version
-        self._stored_states = set(values)
+        found = self._read(snapshot)
+        for place, value in found.values.items():
+            place.put(value)
+        self._is_at(snapshot, found)
+        return found.is_migrated
 
-    def _restore_state(self, state: State, stored: Mapping[str, Any]) -> None:
-        for name, var in type(state).definition().vars.items():
-            if name in stored:
+    def replace(self, snapshot: Snapshot) -> bool:
+        """Let everything be as in a snapshot, in place, under an open turn of the caller's.
+
+        The instances of states stay; values that are the same already stay, too. The turn is then
+        committed without being stored, which tells what has changed.
+
+        Returns:
+            As `restore`.
+
+        Raises:
+            SnapshotError: a stored value does not fit its var. The turn is to be rolled back.
+        """
+        found = self._read(snapshot)
+        for state in self._states.values():
+            for var in type(state).definition().vars.values():
                 place = self.place(state, var)
-                place.put(var.restore(stored[name], place))
-                place.is_stored = True
+                if place in found.values:
+                    self._renew(place, found.values[place])
+                else:
+                    self._renew(place, var.own(var.default, place))
+        self._read_last = found
+        return found.is_migrated
+
+    def _renew(self, place: VarPlace, value: Any) -> None:
+        plain = place.var.plain
+        if not same_json(plain(place.value()), plain(value)):
+            place.exchange(value)
+
+    def replaced(self, snapshot: Snapshot) -> None:
+        """Take note that the turn has ended in which everything was replaced."""
+        assert self._read_last is not None, "nothing was replaced"
+        for state in self._states.values():
+            for var in type(state).definition().vars.values():
+                self.place(state, var).is_stored = False
+        self._is_at(snapshot, self._read_last)
+        self._read_last = None
+
+    def rewriting(self, snapshot: Snapshot) -> Commit:
+        """Give the commit that lets a snapshot be as the tree is, which was migrated from it."""
+        values = self.stored_values()
+        gone = [Operation("remove", pointer(name)) for name in snapshot.values]
+        anew = [Operation("add", pointer(name), stored) for name, stored in values.items()]
+        return Commit(self.version + 1, (*gone, *anew), ())
+
+    def rewritten(self, commit: Commit) -> None:
+        """Take note that the store has what `rewriting` gave."""
+        self.version = commit.version
+        self._stored_states &= self.schema.states.keys()
+
+    def _is_at(self, snapshot: Snapshot, found: _Found) -> None:
+        for place in found.values:
+            place.is_stored = True
+        self.version = snapshot.version
+        self._stored_states = set(snapshot.values)
+
+    def _read(self, snapshot: Snapshot) -> _Found:
+        """Make values of a snapshot, without letting anybody see them."""
+        found = _Found()
+        is_older = snapshot.schema != self.schema.fingerprint
+        for name, stored in snapshot.values.items():
+            cls = self.schema.states.get(name)
+            if cls is None:
+                continue
+            state = self.state(cls)
+            read = functools.partial(self._read_state, state)
+            values, has_changed = migrated(cls, stored, read, is_older=is_older)
+            found.values.update(values)
+            found.is_migrated = found.is_migrated or has_changed
+        return found
+
+    def _read_state(self, state: State, stored: Mapping[str, Any]) -> dict[VarPlace, Any]:
+        places = [self.place(state, var) for var in type(state).definition().vars.values()]
+        return {
+            place: place.var.restore(stored[place.var.name], place)
+            for place in places
+            if place.var.name in stored
+        }
+
+
+@final
+@attrs.define(eq=False)
+class _Found:
+    """What was read from a snapshot."""
+
+    values: dict[VarPlace, Any] = attrs.field(factory=dict["VarPlace", Any])
+    is_migrated: bool = False

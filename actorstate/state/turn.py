@@ -259,6 +259,14 @@ class VarPlace:
         _set(self.state, var.name, value)
         log.entries.append(VarSet(self, old))
 
+    def exchange(self, value: Any) -> None:
+        """Give the var another value that is its own already, as `assign` does."""
+        log, old = self.open_log(), self.value()
+        if self.var.shape.holds_nodes:
+            orphan((old,))
+        _set(self.state, self.var.name, value)
+        log.entries.append(VarSet(self, old))
+
     def value(self) -> Any:
         """Give the value that the var has now."""
         return getattr(self.state, self.var.name)

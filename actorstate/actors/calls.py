@@ -1,0 +1,113 @@
+"""The handlers that committed turns asked for, from then until they have run.
+
+A turn that returns a handler is one commit, and the handler's own turn another. In between the
+snapshot has a record of the call, put in by the one and taken out by the other, so that a crash
+does not lose it, and it runs once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final, final
+
+from actorstate.actors.messages import Origin
+from actorstate.state.convert import UNFIT
+from actorstate.state.handlers import Invocation
+from actorstate.state.json_types import encode_json
+from actorstate.state.snapshot import CallRecord
+
+logger: Final = logging.getLogger("actorstate.actors")
+
+
+@final
+class Calls:
+    """The calls of one token: in its snapshot, in the actor's mailbox, or in both."""
+
+    def __init__(self) -> None:
+        self._numbers: Final = itertools.count(1)
+        self._due: dict[str, CallRecord] = {}
+        self._queued: Final[set[str]] = set()
+        self._ran: dict[str, None] = {}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether one lies in the mailbox."""
+        return bool(self._queued)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether one is still to be run."""
+        return len(self._due) > len(self._ran)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the snapshot knows of all that have run."""
+        return not self._ran
+
+    def records(self) -> tuple[CallRecord, ...]:
+        """Give what the snapshot has."""
+        return tuple(self._due.values())
+
+    def ran(self, origin: Origin) -> tuple[str, ...]:
+        """Give what the snapshot has not to have any more, once a turn is concluded."""
+        if origin.call is None:
+            return tuple(self._ran)
+        return (*self._ran, origin.call)
+
+    def plan(self, invocation: Invocation, origin: Origin, epoch: int) -> CallRecord | None:
+        """Make the record of a call that a turn asks for.
+
+        Returns:
+            None for one whose arguments have no JSON form: it is lost if the process is.
+        """
+        try:
+            args = tuple(invocation.handler.unstructure(invocation.args))
+            encode_json(args)
+        except UNFIT as error:
+            logger.debug("%s is not kept for after a crash: %s", invocation.handler, error)
+            return None
+        # No two owners have the same epoch, so no two calls of a token have the same id.
+        call_id = f"{epoch}.{next(self._numbers)}"
+        return CallRecord(call_id, invocation.name, args, origin.instance)
+
+    def stored(self, added: Iterable[CallRecord], ran: Sequence[str]) -> None:
+        """Take note of what the snapshot has now."""
+        for one in ran:
+            self._due.pop(one, None)
+            self._ran.pop(one, None)
+        for record in added:
+            self._due[record.id] = record
+
+    def queued(self, call_id: str) -> None:
+        """Take note that a call lies in the mailbox."""
+        self._queued.add(call_id)
+
+    def begin(self, call_id: str) -> bool:
+        """Take note that a call has come out of the mailbox.
+
+        Returns:
+            Whether it is to be run: not if another owner of the token has done it meanwhile.
+        """
+        self._queued.discard(call_id)
+        return call_id in self._due
+
+    def done(self, call_id: str) -> None:
+        """Take note that a call needs not be run again, if its own commit has not said so."""
+        if call_id in self._due:
+            self._ran[call_id] = None
+
+    def restore(self, records: Iterable[CallRecord]) -> list[CallRecord]:
+        """Take over what the snapshot has.
+
+        Returns:
+            Those that do not lie in the mailbox yet.
+        """
+        self._due = {record.id: record for record in records}
+        self._ran = {one: None for one in self._ran if one in self._due}
+        return [
+            record
+            for record in self._due.values()
+            if record.id not in self._queued and record.id not in self._ran
+        ]
