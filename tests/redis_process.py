@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -19,7 +20,8 @@ from actorstate.stores.redis import RedisStore
 
 
 def say(**facts: Any) -> None:
-    print(json.dumps(facts), flush=True)
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 async def serve(url: str, port: str) -> None:
@@ -36,12 +38,13 @@ async def append(url: str, token: str, name: str, count: str) -> None:
                 async with app.modify_state(token) as state:
                     assert isinstance(state, Rows)
                     state.rows.append(row)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - not swallowed: told
                 say(row=row, raised=type(error).__name__)
             else:
                 say(row=row, raised=None)
 
 
 if __name__ == "__main__":
+    commands: dict[str, Callable[..., Awaitable[None]]] = {"serve": serve, "append": append}
     command, *arguments = sys.argv[1:]
-    trio.run({"serve": serve, "append": append}[command], *arguments)
+    trio.run(commands[command], *arguments)
