@@ -2,6 +2,8 @@
 
 A map of the package. Imports point down this list only::
 
+    testing/    for tests: a tab in memory, programs, a search for races
+    reflex      the names of another library, mapped onto ours; nothing else imports it
     app         App: puts the layers together
     web/        protocol, connections, the server, client.js
     ui/         elements and expressions, rendered to HTML with bindings
@@ -55,6 +57,7 @@ from actorstate.state.router import Router as Router
 from actorstate.state.state import State as State
 from actorstate.stores.base import Store as Store
 from actorstate.stores.memory import MemoryStore as MemoryStore
+from actorstate.stores.sqlite import SQLiteStore as SQLiteStore
 from actorstate.ui import (
     button as button,
     checkbox as checkbox,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
@@ -13,15 +14,18 @@ from typing import Final, Self, TypeVar, TypeVarTuple, cast, final
 import attrs
 import trio
 
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.directory import Directory
 from actorstate.actors.errors import OnError, Reporter
+from actorstate.actors.flavor import Flavor, TrioFlavor
+from actorstate.actors.foreign_blocks import ThreadBlock
 from actorstate.actors.holding import TurnWatch
 from actorstate.actors.limits import Limits
 from actorstate.actors.own_tasks import OwnTasks
 from actorstate.actors.runtime import Scope
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import Services
-from actorstate.actors.turns import ThreadBlock, TurnBlock
+from actorstate.actors.turns import Block
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
@@ -58,11 +62,12 @@ class _Running:
 
     scope: Scope
     directory: Directory
+    own_tasks: OwnTasks
+    flavor: Flavor
     trio_token: trio.lowlevel.TrioToken
 
 
-@final
-class App:
+class App:  # not final, unlike the others: a door to the library may want an App of its own
     """The states of an application, and the pages that show them.
 
     As a library, without any web: ``async with App() as app:`` inside a trio program. Any string
@@ -88,6 +93,12 @@ class App:
         shutdown_timeout: seconds that turns have to finish when the app is left.
         on_error: is called with each error of handlers and tasks, and with where it came up. It
             may be async; it runs under the app then. The errors are in the log already.
+        asyncio: whether handlers, background tasks and ``on_error`` may await what is asyncio's as
+            well as what is trio's. Needs the extra ``actorstate[asyncio]``.
+
+    Raises:
+        ValueError: a number is out of its range.
+        ModuleNotFoundError: ``asyncio=True``, and the extra is not installed.
 
     Example:
         >>> import trio
@@ -118,9 +129,11 @@ class App:
         idle_timeout: float = 900.0,
         shutdown_timeout: float = 10.0,
         on_error: OnError | None = None,
+        asyncio: bool = False,
     ) -> None:
         self._root: Final = root
         self._store: Store = store if store is not None else MemoryStore()
+        self._has_own_store = store is not None
         self._limits: Final = Limits(
             _at_least(1, mailbox_capacity=mailbox_capacity),
             _at_least(1, max_waiters=max_waiters),
@@ -135,7 +148,8 @@ class App:
         self._pages: Final[dict[str, str]] = {}
         self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
         self._background_tasks: Final[set[BackgroundTask]] = set()
-        self._own_tasks = OwnTasks(self._reporter)
+        self._conductor: Conductor | None = None
+        self._new_flavor: Final = _asyncio_flavor() if asyncio else _trio_flavor
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._running: _Running | None = None
         self._is_leaving = False
@@ -145,16 +159,46 @@ class App:
         """The running background tasks of all tokens. Live: a task that ends is gone from it."""
         return self._background_tasks
 
+    @property
+    def has_own_store(self) -> bool:
+        """Whether the program gave it a store."""
+        return self._has_own_store
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is entered."""
+        return self._nursery is not None
+
+    @property
+    def has_own_tasks(self) -> bool:
+        """Whether a task of `start_soon` runs, or one of asyncio's."""
+        running = self._running
+        return running is not None and bool(running.own_tasks or running.flavor)
+
     def use_store(self, store: Store) -> None:
         """Let state trees rest in another store, from the next time the app is entered.
 
         Raises:
             RuntimeError: the app is running.
         """
-        if self._nursery is not None:
+        if self.is_running:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
-        self._store = store
+        self._store, self._has_own_store = store, True
+
+    def use_conductor(self, conductor: Conductor) -> None:
+        """Let a conductor decide which message is next, from the next time the app is entered.
+
+        For tests; `actorstate.testing.check_interleavings` is one.
+
+        Raises:
+            RuntimeError: the app is running.
+        """
+        if self.is_running:
+            message = "the app is running, and messages come in their order; leave it first"
+            raise RuntimeError(message)
+        self._conductor = conductor
+        self._reporter.listener = conductor.failed
 
     def add_page(
         self,
@@ -162,6 +206,7 @@ class App:
         route: str = "/",
         *,
         title: str = "actorstate",
+        description: str = "",
         on_load: object = None,
     ) -> None:
         """Show a page at a route.
@@ -170,6 +215,7 @@ class App:
             page: an element, or a function that gives one.
             route: the path of its URL, as in ``/orders``.
             title: what the browser's tab says.
+            description: what search engines show, if anything.
             on_load: what is run each time a browser loads the page: a handler, one with arguments
                 bound (``MyState.open("inbox")``), or a list of these.
 
@@ -190,20 +236,25 @@ class App:
             message = f"the page at {route!r} is None; does its function forget to return it?"
             raise PageError(message)
         invocations = _read_on_load(route, on_load)
-        self._pages[route] = render_page(body, title=title)
+        self._pages[route] = render_page(body, title=title, description=description)
         self._on_load[route] = invocations
 
     async def __aenter__(self) -> Self:
-        if self._nursery is not None:
+        if self.is_running:
             message = "the app is running already; make another App to run beside it"
             raise RuntimeError(message)
         schema = Schema.of(self._root)
         self._nursery = trio.open_nursery()
+        try:
+            flavor = await self._new_flavor(self._reporter).__aenter__()
+        except BaseException:
+            self._nursery = None
+            raise
         nursery = await self._nursery.__aenter__()
         outer = _current.set(self)
-        scope = self._reporter.scope = Scope(nursery)
+        scope = Scope(nursery)
         _current.reset(outer)
-        self._own_tasks = OwnTasks(self._reporter)
+        self._reporter.run_in(scope, flavor)
         watch = TurnWatch(self._slow_turn, self._turn_timeout)
         store = self._store
         services = Services(
@@ -213,14 +264,23 @@ class App:
             owner=secrets.token_hex(8),
             background_tasks=self._background_tasks,
             watch=watch,
+            flavor=flavor,
             reporter=self._reporter,
             limits=self._limits,
+            conductor=self._conductor,
+            is_leaving=lambda: self._is_leaving,
         )
         scope.start_soon(watch.run, name="watch over turns")
         scope.start_soon(store.run, services.owner, name="store")
         directory = Directory(scope, services)
         scope.start_soon(directory.run, name="directory")
-        self._running = _Running(scope, directory, trio.lowlevel.current_trio_token())
+        self._running = _Running(
+            scope,
+            directory,
+            OwnTasks(self._reporter, flavor),
+            flavor,
+            trio.lowlevel.current_trio_token(),
+        )
         return self
 
     async def __aexit__(
@@ -244,18 +304,24 @@ class App:
         try:
             if exc is None or isinstance(exc, Exception):
                 with trio.move_on_after(self._shutdown_timeout):
-                    await self._stop(running.directory)
+                    await self._stop(running)
         finally:
             running.scope.nursery.cancel_scope.cancel()
-            await self._leave(exc_type, exc, traceback)
+            try:
+                await self._leave(exc_type, exc, traceback)
+            finally:
+                self._nursery = self._running = None
+                self._is_leaving = False
+                await running.flavor.__aexit__(None, None, None)
 
-    async def _stop(self, directory: Directory) -> None:
+    async def _stop(self, running: _Running) -> None:
         for task in self._background_tasks:
             task.suspend()  # here, not behind all that lies in the mailbox of its actor
-        while self._own_tasks or directory:  # the last turns of the ones may begin others
+        parts = running.own_tasks, running.flavor, running.directory
+        while any(parts):  # the last turns of the ones may begin others
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._own_tasks.stop)
-                nursery.start_soon(directory.stop)
+                for part in parts:
+                    nursery.start_soon(part.stop)
         await self._reporter.wait_told()
 
     async def _leave(
@@ -272,9 +338,6 @@ class App:
             # not the block's affair, so the exception leaves as it came.
             if group.exceptions != (exc,):
                 raise
-        finally:
-            self._nursery = self._running = None
-            self._is_leaving = False
 
     def _is_here(self) -> bool:
         """Tell whether the running code is a handler, background task or task of this app."""
@@ -298,6 +361,16 @@ class App:
             RuntimeError: the app is not running.
         """
         return self._entered.directory
+
+    @property
+    def site(self) -> Site:
+        """What browsers get from it, as it is now.
+
+        Raises:
+            RuntimeError: the app is not running.
+        """
+        pages = {route: html.encode() for route, html in self._pages.items()}
+        return Site(pages, self.directory, dict(self._on_load))
 
     @property
     def trio_token(self) -> trio.lowlevel.TrioToken:
@@ -359,9 +432,9 @@ class App:
         """
         running = self._entered
         if trio.lowlevel.in_trio_run():
-            self._own_tasks.start(running.scope, async_fn, args)
+            running.own_tasks.start(running.scope, async_fn, args)
         else:
-            start = functools.partial(self._own_tasks.start, running.scope, async_fn, args)
+            start = functools.partial(running.own_tasks.start, running.scope, async_fn, args)
             trio.from_thread.run_sync(start, trio_token=running.trio_token)
 
     async def serve(
@@ -382,9 +455,24 @@ class App:
             OSError: the address cannot be listened on.
             RuntimeError: the app is not running.
         """
-        pages = {route: html.encode() for route, html in self._pages.items()}
-        site = Site(pages, self.directory, dict(self._on_load))
-        await serve(site, host, port, task_status=task_status)
+        await serve(self.site, host, port, task_status=task_status)
+
+
+def _trio_flavor(_: Reporter) -> Flavor:
+    return TrioFlavor()
+
+
+def _asyncio_flavor() -> Callable[[Reporter], Flavor]:
+    """Bring in what knows asyncio, which is not installed with everything else.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    try:
+        return importlib.import_module("actorstate.actors.asyncio_flavor").AsyncioFlavor
+    except ModuleNotFoundError as error:
+        message = "App(asyncio=True) needs trio-asyncio; install the extra actorstate[asyncio]"
+        raise ModuleNotFoundError(message, name=error.name) from error
 
 
 def _read_on_load(route: str, given: object) -> tuple[Invocation, ...]:
@@ -418,13 +506,13 @@ class ModifyState:
     def __init__(self, app: App, token: str) -> None:
         self._app: Final = app
         self._token: Final = token
-        self._block: TurnBlock | None = None
+        self._block: Block | None = None
 
     async def __aenter__(self) -> State:
         if self._block is not None:
             message = "this block was used already; call app.modify_state(token) for each"
             raise RuntimeError(message)
-        self._block = TurnBlock(self._app.directory.door(self._token))
+        self._block = self._app.directory.door(self._token).new_block()
         return (await self._block.enter()).tree.root
 
     async def __aexit__(

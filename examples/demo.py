@@ -2,6 +2,7 @@
 
 import background_task
 import fetch
+import kettle
 import search
 import todo
 
@@ -12,12 +13,14 @@ links = hstack(
     link("Search", href="/search"),
     link("Fetch", href="/fetch"),
     link("To do", href="/todo"),
+    link("Kettle", href="/kettle"),
 )
 
-app = App()
+app = App(asyncio=True)  # the kettle's tasks are asyncio's
 app.add_page(vstack(links, background_task.page()), title="Background task")
 app.add_page(
     vstack(links, search.page()), route="/search", title="Search", on_load=search.SearchState.search
 )
 app.add_page(vstack(links, fetch.page()), route="/fetch", title="Fetch")
 app.add_page(vstack(links, todo.page()), route="/todo", title="To do")
+app.add_page(vstack(links, kettle.index()), route="/kettle", title="Kettle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -46,10 +47,22 @@ T = TypeVar("T")
 
 
 @contextmanager
+def asyncios_own_loops() -> Generator[None]:
+    """Let loops of asyncio be its own, for who drives them in greenlets as Playwright does.
+
+    Where trio-asyncio has been imported, as by the tests of an app with asyncio, a new loop runs in
+    trio otherwise.
+    """
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())  # pyright: ignore
+    yield
+    asyncio.set_event_loop_policy(None)  # pyright: ignore[reportDeprecated] - trio-asyncio has nothing newer
+
+
+@contextmanager
 def started_chromium() -> Generator[Browser]:
     """Start a browser, for one module: Playwright's loop would run on under the next."""
     expect.set_options(timeout=PATIENCE * 1000)
-    with sync_playwright() as playwright:
+    with asyncios_own_loops(), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS
         )
@@ -81,12 +94,20 @@ class Server:
     def __init__(self, target: Path, logs: Path, port: int = 0) -> None:
         self._stdout: Final = logs / "stdout"
         self._stderr: Final = logs / "stderr"
-        command = [sys.executable, "-m", "actorstate", "run", str(target), "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "actorstate",
+            "run",
+            str(target.resolve()),
+            "--port",
+            str(port),
+        ]
         # The address has to arrive although nobody asked for unbuffered output.
         environment = {**os.environ, "PYTHONUNBUFFERED": ""}
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process: Final = subprocess.Popen(
-                command, stdout=stdout, stderr=stderr, cwd=ROOT, env=environment
+                command, stdout=stdout, stderr=stderr, cwd=logs, env=environment
             )
         try:
             self.url: Final = self._read_address()

@@ -7,7 +7,9 @@ At each ``yield`` a stretch asks for an effect and for a handler that follows, w
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -15,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 import trio
+import trio_asyncio
 from clients import Client
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -114,19 +117,25 @@ class Program:
     store: tuple[int, ...] = (0,)
     """How long commits take, in seconds, over and over; those below zero fail in the end."""
     turn_timeout: int = NEVER
+    flavor: str = "trio"
+    """What handlers await: what is ``trio``'s, ``asyncio``'s, or now this and now that: ``mixed``.
+    With ``asyncio``, those outside are tasks of asyncio's."""
 
+
+FLAVORS = ("trio", "asyncio", "mixed")
 
 EVENTS = ("event", "coroutine", "plain", "generator")
 TASKS = ("task", "chain")
 
 
-def programs(
+def programs(  # noqa: PLR0913 - all by name
     kinds: tuple[str, ...] = (*EVENTS, *TASKS, "outside"),
     *,
     longest: int = 2,
     stores: bool = False,
     timeouts: bool = False,
     may_cancel: bool = True,
+    flavors: tuple[str, ...] = FLAVORS,
 ) -> st.SearchStrategy[Program]:
     """Programs of up to six scripts and three clients. Times are few and small: ties are many."""
     moments = st.integers(0, 4)
@@ -154,6 +163,7 @@ def programs(
         st.none() | st.builds(Visit, moments, moments),
         schedules if stores else st.just((0,)),
         st.just(5) if timeouts else st.just(NEVER),
+        st.sampled_from(flavors),
     )
 
 
@@ -239,10 +249,10 @@ class World:
         """What must not be."""
 
     @asynccontextmanager
-    async def turn_of(self, token: str, name: str) -> AsyncGenerator[Piece]:
+    async def turn_of(self, token: str, name: str, flavor: str) -> AsyncGenerator[Piece]:
         """Give the turn of a token as a piece of one stretch."""
         async with self.app.modify_state(token) as state:
-            piece = Piece(self, state.get_substate(Playing), name)
+            piece = Piece(self, state.get_substate(Playing), name, flavor)
             yield piece
             piece.end()
         self.concluded.add(piece.stretch)
@@ -258,8 +268,9 @@ class World:
 class Piece:
     """A turn, as those see it who write under it."""
 
-    def __init__(self, world: World, state: Playing, name: str) -> None:
+    def __init__(self, world: World, state: Playing, name: str, flavor: str | None = None) -> None:
         self.world = world
+        self.flavor = flavor or world.program.flavor
         self.state = state
         self.name = name
         self.part = 0
@@ -309,28 +320,32 @@ class Piece:
                         case "apply":
                             here.apply(step.number)
                         case "sleep":
-                            await trio.sleep(step.number)
+                            await sleep(step.number, self.flavor, place)
                         case "raise":
-                            raise Planned(self.name)
+                            raise Planned(self.name, SECRET)
                         case "enter":
-                            inner = here.world.turn_of(TOKENS[step.number], f"{self.name}>{place}")
+                            name = f"{self.name}>{place}"
+                            inner = here.world.turn_of(TOKENS[step.number], name, self.flavor)
                             here = await stack.enter_async_context(inner)
+                        case "child" if awaits_asyncio(self.flavor, place):
+                            group = await stack.enter_async_context(asyncio.TaskGroup())
+                            group.create_task(here.be_child(here.token, place, "asyncio"))
                         case "child":
                             nursery = await stack.enter_async_context(trio.open_nursery())
                             nursery.start_soon(here.be_child, TOKENS[step.number], place)
                         case _:
                             yield self.go_on()
             self.end()
-        except trio.Cancelled:
+        except (trio.Cancelled, asyncio.CancelledError):
             self.world.torn.add(self.name)
             raise
 
-    async def be_child(self, token: str, place: int) -> None:
-        await trio.sleep(1)
+    async def be_child(self, token: str, place: int, flavor: str = "trio") -> None:
+        await sleep(1, flavor, place)
         if token == self.token:
             self.apply(place)
             return
-        async with self.world.turn_of(token, f"{self.name}+{place}") as piece:
+        async with self.world.turn_of(token, f"{self.name}+{place}", flavor) as piece:
             piece.apply(place)
 
     def perform_plainly(self, block: Block) -> Generator[str]:
@@ -340,12 +355,21 @@ class Piece:
                 case "apply":
                     self.apply(step.number)
                 case "raise":
-                    raise Planned(self.name)
+                    raise Planned(self.name, SECRET)
                 case "yield":
                     yield self.go_on()
                 case _:
                     pass
         self.end()
+
+
+def awaits_asyncio(flavor: str, place: int) -> bool:
+    """Tell what is awaited at a place in a block, or before one."""
+    return flavor == "asyncio" or (flavor == "mixed" and place % 2 == 0)
+
+
+async def sleep(seconds: float, flavor: str, place: int) -> None:
+    await (asyncio.sleep if awaits_asyncio(flavor, place) else trio.sleep)(seconds)
 
 
 class PlayRoot(State, root=True):
@@ -357,7 +381,7 @@ async def play_blocks(self: Playing, index: int) -> AsyncIterator[Any]:
     is_task = script.kind in TASKS
     for number, block in enumerate(script.blocks):
         if is_task:
-            await trio.sleep(block.delay)
+            await sleep(block.delay, self.world.program.flavor, number)
         async with self if is_task else nullcontext():
             piece = Piece(self.world, self, f"{index}.{number}")
             running = piece.perform(block)
@@ -450,6 +474,7 @@ class Player:
             slow_turn=1_000_000,
             shutdown_timeout=shutdown_timeout,
             on_error=lambda error, context: self.errors.append((error, context)),
+            asyncio=program.flavor != "trio",
         )
         self.world = Playing.world = World(program, self.app)
 
@@ -488,7 +513,7 @@ class Player:
             deadline = NEVER if script.cancel_after is None else script.cancel_after
             try:
                 with trio.move_on_after(deadline):
-                    await self.take_turns(index, script)
+                    await self.take_turns_outside(index, script)
             except* EXPECTED as errors:
                 self.errors.extend((error, ErrorContext("task", "")) for error in leaves(errors))
             return
@@ -507,11 +532,18 @@ class Player:
         await ref.ask(event, block=False)
         self.answered += 1
 
-    async def take_turns(self, index: int, script: Script) -> None:
+    async def take_turns_outside(self, index: int, script: Script) -> None:
+        """Take turns in this task; or, of an asyncio program, in a task of asyncio's."""
+        if self.program.flavor == "asyncio":
+            await trio_asyncio.aio_as_trio(self.take_turns)(index, script, "asyncio")
+        else:
+            await self.take_turns(index, script, "trio")
+
+    async def take_turns(self, index: int, script: Script, flavor: str) -> None:
         for number, block in enumerate(script.blocks):
-            await trio.sleep(block.delay)
+            await sleep(block.delay, flavor, number)
             async with self.app.modify_state(TOKENS[script.token]) as state:
-                piece = Piece(self.world, state.get_substate(Playing), f"{index}.{number}")
+                piece = Piece(self.world, state.get_substate(Playing), f"{index}.{number}", flavor)
                 async for _ in piece.perform(Script("", 0, (block,)).whole):
                     pass
             self.world.concluded.add(piece.stretch)
@@ -567,11 +599,11 @@ class Player:
     async def until_left(self, script: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
             await script(*args)
-        except* (ActorDeadError, ImmutableStateError):
-            assert self.is_left  # and with the app the turn
+        except* (ActorDeadError, ImmutableStateError, asyncio.CancelledError):
+            assert self.is_left  # and with the app the turn, and its tasks
         except* RuntimeError as errors:
             for error in leaves(errors):  # the app says so, to latecomers
-                assert "not running" in str(error), error
+                assert re.search("not running|loop is closed", str(error)), error
 
     async def outcome(self, token: str) -> Outcome:
         async with self.app.modify_state(token) as state:

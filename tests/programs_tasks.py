@@ -5,13 +5,14 @@ Everything that happens to a task is put down, with its time, in the order in wh
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, ClassVar
 
 import attrs
 import trio
 from clients import Client
 from hypothesis import strategies as st
-from programs import NEVER, Planned
+from programs import FLAVORS, NEVER, Planned, sleep
 
 from actorstate import App, ErrorContext, MemoryStore, State, background
 from actorstate.actors.messages import Attach, Event
@@ -58,6 +59,8 @@ Move = Trigger | Cancel
 class Program:
     moves: tuple[Move, ...]
     max_tasks: int = 100
+    flavor: str = "trio"
+    """What the tasks await; see `programs.Program`."""
 
 
 def programs(*, max_tasks: int | None = None, ties: bool = True) -> st.SearchStrategy[Program]:
@@ -82,7 +85,7 @@ def programs(*, max_tasks: int | None = None, ties: bool = True) -> st.SearchStr
     cancels = st.builds(Cancel, few, overlaps, st.sampled_from(["event", "cancel", "stop"]))
     moves = st.lists(st.one_of(triggers, triggers, triggers, cancels), min_size=1, max_size=10)
     sizes = st.integers(1, 4) if max_tasks is None else st.just(max_tasks)
-    return st.builds(Program, moves.map(tuple), sizes)
+    return st.builds(Program, moves.map(tuple), sizes, st.sampled_from(FLAVORS))
 
 
 @attrs.frozen
@@ -141,26 +144,41 @@ class WorkRoot(State, root=True):
     pass
 
 
+async def clean_up(seconds: float, flavor: str) -> None:
+    """Take some time to end, even if cancelled; code of asyncio is let be for a while then."""
+    if flavor == "asyncio":
+        until = trio.current_time() + 0.9 * seconds
+        try:
+            await asyncio.sleep(0.9 * seconds)
+        except asyncio.CancelledError:  # which comes once
+            await asyncio.sleep(until - trio.current_time())
+            raise
+    else:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+
+
 async def work(self: Working, index: int) -> None:
-    world = self.world
+    world, flavor = self.world, self.world.program.flavor
     trigger = world.trigger(index)
     world.note(index, "begin")
     try:
-        for _ in range(trigger.length):
-            await trio.sleep(1)
+        for place in range(trigger.length):
+            await sleep(1, flavor, place)
             world.note(index, "step")
         async with self:
             world.note(index, "block")
-            await trio.sleep(trigger.holds)
+            await sleep(trigger.holds, flavor, 0)
             self.done = [*self.done, index]
             world.note(index, "written")
         world.note(index, "done")
         if trigger.raises:
             raise Planned
     finally:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(trigger.cleanup)
-        world.note(index, "end")
+        try:
+            await clean_up(trigger.cleanup, flavor)
+        finally:
+            world.note(index, "end")
 
 
 class Working(WorkRoot):
@@ -203,6 +221,7 @@ class Player:
             max_tasks=self.program.max_tasks,
             shutdown_timeout=self.shutdown_timeout,
             on_error=self.on_error,
+            asyncio=self.program.flavor != "trio",
         )
 
     def on_error(self, error: BaseException, context: ErrorContext) -> None:

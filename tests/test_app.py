@@ -281,6 +281,19 @@ async def test_a_snapshot_that_cannot_be_loaded_is_an_error_to_who_asked_until_i
         await modify(app, TOKEN)
 
 
+async def test_who_comes_in_the_moment_in_which_the_rest_is_over_is_told_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    store = FailingStore(error=OSError("no such host"))
+    async with App(root=AppRoot, store=store) as app:
+        for number in range(8):  # who of two that wake at once comes first is drawn
+            rest_is_over = trio.current_time() + 0.1 + 0.4 + 2
+            for _ in range(2):
+                with pytest.raises(ActivationError):
+                    await modify(app, str(number))
+                await trio.sleep_until(rest_is_over)
+
+
 async def test_a_store_that_is_away_for_a_moment_is_waited_for(autojump_clock: MockClock) -> None:
     store = FailingStore(error=OSError("no such host"))
     async with App(root=AppRoot, store=store) as app, trio.open_nursery() as nursery:
@@ -299,6 +312,29 @@ async def test_an_actor_that_rests_can_be_stopped(autojump_clock: MockClock) -> 
         with pytest.raises(ActivationError):
             await modify(app, TOKEN)
     assert trio.current_time() - started == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1])
+async def test_a_commit_that_fails_when_its_block_was_cancelled_is_not_lost_in_silence(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    class Failing(WrappedStore):
+        async def commit(self, lease: Any, commit: Commit) -> None:
+            await trio.sleep(1)
+            raise OSError("disk full")
+
+    said = ""
+    async with App(root=AppRoot, store=Failing()) as app:
+        try:
+            with trio.move_on_after(seconds):
+                async with app.modify_state(TOKEN) as state:
+                    state.get_substate(AppRoot).count = 1
+        except OSError as error:  # both came at once
+            said = str(error)
+        await trio.sleep(1)
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(AppRoot).count == 0
+    assert "disk full" in said + caplog.text
 
 
 async def modify(app: App, token: str) -> None:

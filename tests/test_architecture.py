@@ -14,7 +14,19 @@ PACKAGE = Path(__file__).parent.parent / "actorstate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the top down; each may import those below it, and itself.
-ROOMS = ["__init__", "__main__", "app", "web", "ui", "actors", "stores", "state", "exceptions"]
+ROOMS = [
+    "__init__",
+    "__main__",
+    "testing",
+    "reflex",
+    "app",
+    "web",
+    "ui",
+    "actors",
+    "stores",
+    "state",
+    "exceptions",
+]
 
 
 def room(module: str) -> str:
@@ -56,19 +68,30 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("trio", {"__main__", "app", "web", "actors", "stores"}),
-        ("trio_websocket", {"web"}),
+        ("trio", {"__main__", "testing", "app", "web", "actors", "stores"}),
+        ("trio_websocket", {"testing", "web"}),
         ("h11", {"web"}),
         ("pykka", {"actors", "exceptions"}),
         ("msgspec", {"state", "web", "stores"}),
         ("cattrs", {"state", "web"}),
+        ("hypothesis", {"testing"}),
         ("coredis", {"stores"}),
-        ("trio_asyncio", set()),
+        ("trio_asyncio", {"actors"}),
     ],
 )
 def test_a_library_is_known_to_its_rooms_alone(library: str, rooms: set[str]) -> None:
     users = {room(name_of(p)) for p in MODULES for t, _ in imports(p) if t.split(".")[0] == library}
     assert users <= rooms
+
+
+def test_only_one_module_knows_reflexs_names() -> None:
+    """But for its own name, which stands in the map of the package."""
+    for path in PACKAGE.rglob("*.*"):
+        if path.suffix in {".py", ".js", ".css"} and path != PACKAGE / "reflex.py":
+            times = path.read_text().lower().count("reflex")
+            assert times == (1 if path == PACKAGE / "__init__.py" else 0), path
+    for path in MODULES:
+        assert "actorstate.reflex" not in {target for target, _ in imports(path)}, path
 
 
 def test_state_awaits_nothing() -> None:
@@ -84,6 +107,14 @@ def test_only_the_runtime_knows_pykkas_private_names() -> None:
             private = "._" in target or any(name.startswith("_") for name in names)
             if target.startswith("pykka") and private:
                 assert path.name == "runtime.py", f"{path}:{node.lineno}"
+
+
+def test_only_an_app_with_asyncio_imports_what_knows_trio_asyncio() -> None:
+    knowing = {name_of(p) for p in MODULES for t, _ in imports(p) if t == "trio_asyncio"}
+    assert knowing == {f"actorstate.actors.asyncio_{name}" for name in ("flavor", "handlers")}
+    for path in MODULES:
+        if name_of(path) not in knowing:
+            assert not knowing & {target for target, _ in imports(path)}, path
 
 
 def test_no_function_is_longer_than_one_breath() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 import pytest
@@ -15,15 +16,17 @@ from actorstate import (
     ActorDeadError,
     App,
     ImmutableStateError,
+    MemoryStore,
     State,
     background,
     current_app,
 )
-from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.actors.messages import Attach, Detach, Event, TurnRequest
 from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
 from actorstate.state.handlers import as_invocation
 from actorstate.state.turn import Commit
+from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 
@@ -521,6 +524,41 @@ async def _add(app: App, amount: int) -> None:
         state.get_substate(Counting).counter += amount
 
 
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+async def test_a_block_that_a_nursery_of_its_own_outlives_is_undone_and_keeps_nobody_waiting(
+    make_store: Callable[[], Store],
+) -> None:
+    async with App(root=Root, store=make_store()) as app:
+        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="stack corrupted")):
+            await _outlive(app)
+        with trio.fail_after(5):
+            async with app.modify_state(TOKEN) as state:
+                assert state.get_substate(Counting).counter == 0
+
+
+async def _outlive(app: App) -> None:
+    async with AsyncExitStack() as stack, app.modify_state(TOKEN) as state:
+        state.get_substate(Counting).counter = 5
+        await stack.enter_async_context(trio.open_nursery())
+
+
+async def test_a_task_that_fails_in_a_block_it_never_leaves_keeps_nobody_waiting(
+    app: App, client: Client
+) -> None:
+    app.directory.ref(TOKEN).tell(Event("root.lingering.enter_and_fail"))
+    await wait_all_tasks_blocked()
+    with trio.fail_after(5):
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Lingering).value == 0
+
+
+async def test_a_turn_that_nobody_waits_for_is_not_lent(app: App, client: Client) -> None:
+    app.directory.ref(TOKEN).tell(TurnRequest("nobody"))
+    with trio.fail_after(5):
+        async with app.modify_state(TOKEN):
+            pass
+
+
 async def test_a_block_that_is_cancelled_leaves_nothing_behind(
     app: App, client: Client, autojump_clock: MockClock
 ) -> None:
@@ -541,6 +579,16 @@ async def test_a_task_that_a_handler_starts_elsewhere_waits_for_its_turn_as_anyb
         app.directory.ref(TOKEN).tell(event(Elsewhere.start))
         await trio.sleep(2)
     assert client.state["root.elsewhere"]["log"] == ["the handler", "the task"]
+
+
+class Lingering(Root):
+    value: int = 0
+
+    @background
+    async def enter_and_fail(self) -> None:
+        await self.__aenter__()
+        self.value = 5
+        raise ValueError("never left")
 
 
 class Elsewhere(Root):

@@ -302,6 +302,7 @@ def test_a_task_outlives_a_reload_and_ends_some_time_after_its_tab(visitor: Visi
     expect(headline(watching)).to_have_text(both)
 
     page.reload()
+    expect(headline(page)).not_to_be_empty()
     reloaded_at = number(page)
     eventually(page, lambda: number(page) > reloaded_at + GRACE)
     expect(page.locator("#starts")).to_have_text("1")
@@ -380,9 +381,9 @@ class Work(State):
 
 
 class Remembering(MemoryStore):
-    async def commit(self, token, commit):
+    async def commit(self, lease, commit):
         await super().commit(lease, commit)
-        snapshot = await self.peek(token)
+        snapshot = await self.peek(lease.token)
         (here / "stored").write_text(str(snapshot.values))
 
 

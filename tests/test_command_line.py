@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -24,17 +25,21 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
+def _path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)  # where the store of an app that has none is made
 
 
 @contextmanager
 def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Start the command line in a process of its own; give it and the address it prints."""
     command = [sys.executable, "-m", "actorstate", "run", *arguments, "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        TemporaryDirectory() as here,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             found = re.search(r"http://\S+", process.stdout.readline())
@@ -44,7 +49,9 @@ def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("target", ["background_task.py", "fetch.py", "search.py", "demo.py"])
+@pytest.mark.parametrize(
+    "target", ["background_task.py", "fetch.py", "search.py", "kettle.py", "demo.py"]
+)
 def test_the_examples_are_served(target: str) -> None:
     with running(str(EXAMPLES / target)) as (_, address):
         page = urllib.request.urlopen(address)  # noqa: S310 - our own
@@ -144,12 +151,27 @@ def test_what_a_file_defines_stays_and_may_be_called_as_a_library(tmp_path: Path
     del State.definition().substates["of_the_file"]
 
 
+def test_a_file_of_a_package_finds_its_neighbours(tmp_path: Path) -> None:
+    inner = tmp_path / "shop_of_mine" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").write_text("")
+    (inner / "pages.py").write_text("from actorstate import heading\nshown = heading('x')\n")
+    (inner / "shop.py").write_text(
+        "from actorstate import App\n"
+        "from shop_of_mine.inner.pages import shown\nfrom .pages import shown as same\n"
+        "assert shown is same\napp = App()\napp.add_page(shown)\n"
+    )
+    assert isinstance(load_app(str(inner / "shop.py")), App)
+    assert sys.path[0] == str(tmp_path)
+
+
 def test_a_port_that_is_taken_is_said_plainly() -> None:
     target = str(EXAMPLES / "background_task.py")
     with running(target, "--store", "memory://") as (_, address):
         port = address.rpartition(":")[2]
         done = subprocess.run(
-            [sys.executable, "-m", "actorstate", "run", target, "--port", port],
+            [sys.executable, "-m", "actorstate", "run", target, "--port", port, "--store", "memory://"],
             capture_output=True, text=True, timeout=20, check=False, env=dict(os.environ),
         )  # fmt: skip
     assert done.returncode == 2

@@ -89,18 +89,31 @@ def section(page: Path, title: str) -> str:
 # ---- every page ---------------------------------------------------------------------------------
 
 
+def printed(page: Path) -> str:
+    """Give what a page says that its examples print: the blocks of text under "It prints:"."""
+    blocks = re.findall(
+        r"^It prints:\n\n```text\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    return "".join(blocks)
+
+
 @every_page
 def test_the_examples_run_in_the_order_in_which_they_stand(page: Path, tmp_path: Path) -> None:
     code = program(page)
     if not code.strip():
         return
-    script = tmp_path / f"{page.stem}.py"
+    script = tmp_path / f"page_{page.stem}.py"  # a page may be about a module of that name
     script.write_text(code)
     command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(
         command, cwd=HERE, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, f"{page.name} (lines are those of the page):\n{done.stderr}"
+    assert done.stdout == printed(page)
+
+
+def test_a_page_that_shows_what_is_printed_is_compared_with_it() -> None:
+    assert "No shorter schedule breaks it." in printed(HERE / "docs" / "testing.md")
 
 
 @every_page

@@ -101,7 +101,7 @@ class Living(Root):
 
     @background
     async def never(self) -> None:
-        pytest.fail("it was triggered when the app was left already")
+        self.log.append("begun")  # when the app was left already
 
     async def trigger_late(self) -> Any:
         await trio.sleep(1)
@@ -140,7 +140,7 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-async def stored(store: MemoryStore, token: str = TOKEN) -> Any:
+async def stored(store: MemoryStore | WrappedStore, token: str = TOKEN) -> Any:
     snapshot = await store.peek(token)
     return snapshot and snapshot.values["root.living"]["value"]
 
@@ -280,6 +280,40 @@ async def test_a_background_task_that_is_triggered_meanwhile_is_not_begun(
     store: MemoryStore, autojump_clock: MockClock
 ) -> None:
     assert await leave_with(store, ("trigger_late",)) == pytest.approx(0.5)
+    assert Living.log == []
+
+
+async def test_a_background_task_whose_event_still_waits_is_not_begun(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("add_slowly", 2), ("never",), ("add",)) == pytest.approx(1.5)
+    assert await stored(store) == 2
+    assert Living.log == []
+
+
+def test_a_background_task_that_waits_for_the_end_of_another_is_not_begun() -> None:
+    begun: list[int] = []
+
+    class Queued(State, root=True):
+        @background(overlap="queue", resume=True)
+        async def work(self, number: int) -> None:
+            begun.append(number)
+            await trio.sleep(10)
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with App(root=Queued, store=store) as app:
+            for number in range(2):
+                app.directory.ref(TOKEN).tell(Event("queued.work", [number]))
+            await wait_all_tasks_blocked()
+        snapshot = await store.peek(TOKEN)
+        assert snapshot is not None
+        assert [record.args for record in snapshot.tasks] == [(0,), (1,)]
+
+    for seed in range(8):  # who of those that can run comes first is drawn
+        trio_run._r.seed(seed)
+        trio.run(main)
+    assert begun == [0] * 8
 
 
 async def test_tasks_of_ones_own_end_between_their_turns_too(
@@ -449,6 +483,39 @@ async def test_a_cancellation_that_comes_while_the_app_is_being_left_ends_the_wa
             await wait_all_tasks_blocked()
     assert trio.current_time() - started == pytest.approx(2)
     assert await stored(store) is None
+
+
+def test_a_block_that_ends_as_its_actor_is_cancelled_is_told() -> None:
+    outcomes: list[str] = []
+
+    async def hold(app: App, entered: trio.Event, gate: trio.Event) -> None:
+        try:
+            async with app.modify_state(TOKEN) as state:
+                state.get_substate(Living).value = 5
+                entered.set()
+                await gate.wait()
+            outcomes.append("stored")
+        except ActorDeadError:
+            outcomes.append("told")
+
+    async def main() -> None:
+        store, entered, gate = WrappedStore(), trio.Event(), trio.Event()
+        with trio.fail_after(5):
+            async with trio.open_nursery() as outside:
+                with trio.CancelScope() as scope:
+                    async with App(root=Root, store=store) as app:
+                        outside.start_soon(hold, app, entered, gate)
+                        await entered.wait()
+                        await wait_all_tasks_blocked()
+                        scope.cancel()
+                        gate.set()  # so both wake, and either comes first
+                        await trio.sleep_forever()
+        assert await stored(store) == (5 if outcomes[-1] == "stored" else None)
+
+    for seed in range(16):
+        trio_run._r.seed(seed)
+        trio.run(main)
+    assert outcomes.count("told") == 16
 
 
 async def test_an_exception_in_the_block_still_lets_turns_end(

@@ -755,6 +755,24 @@ async def test_a_turn_that_is_undone_triggers_nothing_and_leaves_no_record(
     assert began() == []
 
 
+async def test_so_it_is_in_a_store_that_never_waits() -> None:
+    class Failing(WrappedStore):
+        error: Exception | None = None
+
+        def commit_now(self, lease: Any, commit: Commit) -> None:
+            if self.error is not None:
+                raise self.error
+            self.inner.commit_now(lease, commit)
+
+    failing = Failing()
+    failing.error = OSError("full")
+    async with App(root=Root, store=failing) as app:
+        await fire(app, Working.trigger, "a")
+        failing.error = None
+        await fire(app, Connected.write)
+        assert await records(failing) == []
+
+
 async def test_a_task_whose_record_cannot_be_stored_is_not_begun(
     app: App, store: FlakyStore, told: Told
 ) -> None:
@@ -778,7 +796,7 @@ async def test_an_end_that_cannot_be_stored_is_stored_with_the_next_commit(
     store.error = OSError("full")
     await end_of_tasks(app)
     store.error = None
-    assert "token actor of tab: the snapshot does not know yet what has ended" in caplog.text
+    assert "token tab: the snapshot does not know yet what has ended" in caplog.text
     assert len(await records(store)) == 1
     await fire(app, Connected.write)
     assert await records(store) == []
@@ -802,6 +820,32 @@ async def test_a_task_that_still_cleans_up_when_the_app_is_left_was_cancelled_al
         await trio.sleep(0.1)
     kept = [("root.working.resume_newest", ["b"])] if how == "replace" else []
     assert await records(store) == kept
+
+
+@pytest.mark.parametrize("how", ["replace", "event"])
+async def test_who_was_told_that_a_task_is_cancelled_will_not_see_it_again_after_a_crash(
+    app: App, store: FlakyStore, autojump_clock: MockClock, how: str
+) -> None:
+    await fire(app, Working.resume_newest, "a")
+    await wait_all_tasks_blocked()
+    await fire(app, Working.resume_newest, "b")
+    if how == "event":
+        await fire(app, Working.resume_newest.cancel)
+    assert began() == ["a"]  # which still cleans up
+    left = [("root.working.resume_newest", ["b"])] if how == "replace" else []
+    assert await records(store) == left
+
+
+async def test_a_task_that_is_cancelled_while_it_is_suspended_is_not_resumed(
+    app: App, store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    await fire(app, Working.resume, "a")
+    await wait_all_tasks_blocked()
+    [task] = app.background_tasks
+    task.suspend()
+    task.cancel()
+    await end_of_tasks(app)
+    assert await records(store) == []
 
 
 async def test_a_task_that_is_refused_leaves_no_record(

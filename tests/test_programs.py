@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import attrs
+import jsonpatch
 import pytest
 from clients import Client
 from hypothesis import event, example, given, settings, strategies as st
@@ -30,8 +33,9 @@ from programs import (
     stored_values,
 )
 
-from actorstate import Effect, ImmutableStateError, TurnTimeoutError
+from actorstate import ActorDeadError, Effect, ImmutableStateError, TurnTimeoutError
 from actorstate.actors.messages import Failure, Welcome
+from actorstate.web.protocol import encode
 
 ONE_YIELD = Program((Script("task", 0, (Block(0, (Step("apply", 1), Step("yield"))),)),))
 CROSSING = Program(
@@ -51,6 +55,25 @@ OVERDUE = Program(
 DOWN_MEANWHILE = Program(
     (Script("task", 0, (Block(0, (Step("child", 0), Step("apply", 1), Step("yield"))),)),),
     store=(-2,),
+)
+OVERDUE_BESIDE_A_CHILD = Program(
+    (
+        Script(
+            "task",
+            0,
+            (Block(0, (Step("sleep", 3), Step("child", 0), Step("sleep", 3))),),
+        ),
+    ),
+    turn_timeout=5,
+    flavor="mixed",
+)
+DOWN_FOR_WHAT_IS_OWED = Program((Script("event", 0, (Block(0, (Step("yield"),)),)),), store=(0, -2))
+LEFT_WHILE_IT_IS_SLOW = Program(
+    (
+        Script("event", 0, (Block(0, ()),), token=2),
+        Script("event", 0, (Block(0, ()), Block(0, (Step("enter", 2),)))),
+    ),
+    store=(2,),
 )
 DOWN = attrs.evolve(ONE_YIELD, store=(0, -1))
 
@@ -88,11 +111,25 @@ def _check(player: Player, outcomes: list[Outcome]) -> None:
     assert sorted(player.world.followed) == sorted(player.world.asked & committed)
     assert player.kinds_of_errors <= set(EXPECTED)
     for client in player.all_clients:
-        assert str(SECRET) not in repr(client.notices)
-        assert "_secret" not in repr(client.notices)
+        _check_frames(client)
         assert sum(isinstance(notice, Welcome) for notice in client.notices) == 1
     for kind in player.kinds_of_errors:
         event(kind.__name__)
+
+
+def _check_frames(client: Client) -> None:
+    """Check what goes over the wire: what a browser makes of it, and what it must not see."""
+    state: Any = None
+    for notice in client.notices:
+        frame = encode(notice, "session")
+        assert str(SECRET) not in frame
+        assert "_secret" not in frame
+        read = json.loads(frame)
+        if read["t"] == "welcome":
+            state = read["state"]
+        elif read["t"] == "patch":
+            state = jsonpatch.apply_patch(state, read["ops"])
+    assert state == client.state or not client.notices
 
 
 @examples(8)
@@ -121,6 +158,8 @@ def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
 @examples(4)
 @given(programs(longest=8, stores=True, timeouts=True), st.random_module())
 @example(OVERDUE, None)
+@example(DOWN_FOR_WHAT_IS_OWED, None)
+@example(OVERDUE_BESIDE_A_CHILD, None)
 @example(DOWN, None)
 @example(DOWN_MEANWHILE, None)
 def test_law_what_took_too_long_or_was_not_stored_leaves_nothing(
@@ -196,6 +235,7 @@ def _check_left(player: Player) -> dict[str, list[str]]:
         # Nobody was ever shown more than what is stored.
         here = player.clients[token] + (player.left if token == TOKENS[0] else [])
         for client in here:
+            _check_frames(client)
             if client.state:
                 shown = client.state["play_root.playing"]["history"]
                 assert shown == history[: client.version]
@@ -204,21 +244,23 @@ def _check_left(player: Player) -> dict[str, list[str]]:
     committed = {stretch for history in histories.values() for stretch in history}
     assert world.concluded <= committed
     assert set(world.followed) <= world.asked & committed
-    assert player.kinds_of_errors <= set(EXPECTED)
+    # (By force, the actor of a token may end under a block that a handler of another one is in.)
+    assert player.kinds_of_errors <= {*EXPECTED, ActorDeadError}
     return histories
 
 
 @examples(5)
 @given(programs(stores=True), st.integers(0, 6), st.sampled_from([0, 1, NEVER]), st.random_module())
 @example(ONE_YIELD, 0, 0, None)
+@example(LEFT_WHILE_IT_IS_SLOW, 1, NEVER, None)
 def test_law_leaving_the_app_at_any_moment_ends_everything_in_time_and_keeps_what_was_stored(
     program: Program, moment: int, shutdown_timeout: float, schedule: object
 ) -> None:
     player = Player(program, shutdown_timeout=shutdown_timeout)
     seconds = in_virtual_time(player.play_until, moment)
     _check_left(player)
-    # At a `yield` the store is waited for, whatever happens.
-    assert seconds <= shutdown_timeout + max(map(abs, program.store))
+    # At a `yield` the store is waited for, whatever happens; and as a token is given up.
+    assert seconds <= shutdown_timeout + 2 * max(map(abs, program.store))
 
 
 @examples(4)
@@ -231,6 +273,7 @@ def test_law_leaving_the_app_with_time_enough_finishes_whatever_has_begun(
     seconds = in_virtual_time(player.play_until, moment)
     histories = _check_left(player)
     committed = {stretch for history in histories.values() for stretch in history}
+    assert player.kinds_of_errors <= set(EXPECTED)
     assert seconds < LONG
     # Every event that was taken was answered, and what followed was done.
     assert player.answered == sum(player.events)

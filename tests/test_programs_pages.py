@@ -14,6 +14,10 @@ AWAY = Program((COME, Move(0, "start"), GO, Move(2, "come"), GO, Move(1, "come")
 LATE = Program((COME, Move(0, "start"), GO, Move(0, "hold", 3), Move(1, "come")), 1.5)
 
 
+BRIEF = Program((COME, GO, Move(0, "hold", 3), Move(0, "come"), GO), 1.5)
+"""A page comes and goes while the turn is held, and the end of its first absence is noticed."""
+
+
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -29,6 +33,7 @@ def play(program: Program) -> Player:
 @given(programs(), st.random_module())
 @example(AWAY, None)
 @example(LATE, None)
+@example(BRIEF, None)
 def test_law_a_tab_is_gone_when_nobody_was_here_for_the_whole_grace_and_its_tasks_with_it(
     program: Program, schedule: object
 ) -> None:
@@ -57,3 +62,9 @@ def test_pages_come_back_in_time_and_too_late() -> None:
     assert play(AWAY).ends == [2.5]
     assert play(LATE).log == Model(LATE).log == log[:2]  # it came while the turn was held
     assert play(LATE).ends == [NEVER]
+
+
+def test_an_absence_counts_from_when_it_began_and_not_from_the_one_before() -> None:
+    assert (
+        play(BRIEF).log == Model(BRIEF).log == [(0, "connect"), (0, "load 0"), (5.5, "disconnect")]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextvars
 import threading
 from functools import partial
@@ -11,9 +12,10 @@ import pykka
 import pytest
 import trio
 from hypothesis import given, strategies as st
+from pykka._envelope import Envelope
 from trio.testing import Sequencer, wait_all_tasks_blocked
 
-from actorstate.actors.runtime import Mailbox, Scope, TrioActor, TrioActorRef, TrioFuture
+from actorstate.actors.runtime import Bell, Mailbox, Scope, TrioActor, TrioActorRef, TrioFuture
 from actorstate.exceptions import ActorDeadError, MailboxFullError
 
 
@@ -387,6 +389,17 @@ async def test_a_future_set_in_a_thread_wakes_the_task_that_awaits_it() -> None:
         assert await future == 3
 
 
+def test_a_thread_that_brings_a_value_when_the_trio_run_is_over_hears_nothing_of_that() -> None:
+    """It may have looked who waits before, and ring after."""
+
+    async def make() -> Bell:
+        await trio.lowlevel.checkpoint()
+        return Bell()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert pool.submit(trio.run(make).ring).result() is None
+
+
 async def test_a_cancelled_waiter_is_forgotten_and_the_others_are_not() -> None:
     future = TrioFuture[int]()
     with trio.move_on_after(0):
@@ -469,6 +482,44 @@ async def _envelope() -> Any:
     mailbox = Mailbox()
     mailbox.post_always("refused")
     return await mailbox.get()
+
+
+@pytest.mark.parametrize("before", range(28, 36))
+async def test_an_actor_that_stops_ends_when_the_last_message_is_taken_back(
+    scope: Scope, before: int
+) -> None:
+    """As it lets others run, too: it looks once more before it sleeps."""
+    for _ in range(8):  # who comes first is drawn
+        ref = Emptying.start(scope)
+        await wait_all_tasks_blocked()
+        for _ in range(before):
+            ref.tell("message")
+        stopped, answer = ref.stop(block=False), ref.ask_always("taken back")
+        await trio.lowlevel.checkpoint()
+        ref.mailbox.withdraw(answer)
+        with trio.fail_after(5):
+            assert await stopped
+
+
+class Emptying(TrioActor):
+    """Ends when its mailbox is empty, as a token actor does."""
+
+    def on_receive(self, message: object) -> None:
+        pass
+
+    @property
+    def may_end(self) -> bool:
+        return self.mailbox.empty()
+
+
+async def test_a_message_that_is_taken_back_makes_room() -> None:
+    mailbox, answer = Mailbox(capacity=1), TrioFuture[Any]()
+    mailbox.put(Envelope("taken back", reply_to=answer))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.post_when_room, "next")
+        await wait_all_tasks_blocked()
+        mailbox.withdraw(answer)
+    assert len(mailbox) == 1
 
 
 async def test_who_is_cancelled_while_waiting_for_room_has_put_nothing() -> None:

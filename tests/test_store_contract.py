@@ -24,6 +24,7 @@ from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Lease
 from actorstate.stores.redis import RedisStore
+from actorstate.stores.sqlite import SQLiteStore
 
 TOKEN: Final = "a tab"  # noqa: S105 - a name, to a store
 
@@ -51,6 +52,23 @@ async def memory(_: Path) -> AsyncGenerator[Home]:
 
     async with running(store):
         yield Home(store, store, reopen)
+
+
+@asynccontextmanager
+async def sqlite(path: Path) -> AsyncGenerator[Home]:
+    file = path / "state.db"
+    store = SQLiteStore(file)  # one process has the file, and so one store
+
+    @asynccontextmanager
+    async def reopen() -> AsyncGenerator[Store]:
+        await store.aclose()
+        again = SQLiteStore(file)
+        yield again
+        await again.aclose()
+
+    async with running(store):
+        yield Home(store, store, reopen)
+    await store.aclose()
 
 
 @asynccontextmanager
@@ -95,6 +113,7 @@ async def running(*stores: Store) -> AsyncGenerator[None]:
 HOMES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[Home]]]] = {
     "memory": memory,
     "redis": redis,
+    "sqlite": sqlite,
 }
 
 

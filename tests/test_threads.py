@@ -16,7 +16,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actorstate import (
     ActorDeadError,
     App,
+    DeadlockError,
     ImmutableStateError,
+    MailboxFullError,
     MemoryStore,
     State,
     TurnTimeoutError,
@@ -309,6 +311,57 @@ async def test_threads_and_tasks_get_their_turns_one_after_the_other(app: App, c
             await trio.lowlevel.checkpoint()
         async with app.modify_state(TOKEN) as state:
             assert state.get_substate(Blocking).value == 200
+
+
+@in_any_thread
+async def test_a_thread_that_waits_for_its_own_turn_again_is_refused(app: App, call: Any) -> None:
+    def enter_twice() -> None:
+        with app.modify_state_from_thread(TOKEN):
+            write(app, "never")
+
+    with trio.fail_after(5), pytest.raises(ImmutableStateError, match="the turn is yours already"):
+        await call(enter_twice)
+    await call(write, app, "next")
+
+
+@in_any_thread
+async def test_threads_that_wait_for_each_other_are_not_left_waiting(app: App, call: Any) -> None:
+    both_hold, refused = threading.Barrier(2), list[str]()
+
+    def cross(mine: str, other: str) -> None:
+        with app.modify_state_from_thread(mine) as state:
+            state.get_substate(Blocking).note(mine)
+            both_hold.wait(5)
+            try:
+                write(app, mine, other)
+            except DeadlockError as error:
+                refused.append(str(error))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, cross, "a", "b")
+            nursery.start_soon(call, cross, "b", "a")
+    assert len(refused) == 1
+    assert "(token a)" in refused[0] or "(token b)" in refused[0]
+
+
+@in_any_thread
+async def test_threads_count_among_those_who_wait(call: Any) -> None:
+    async with App(root=Root, max_waiters=1) as app:
+        gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            entered = trio.Event()
+            nursery.start_soon(_hold, app, entered, gate)
+            await entered.wait()
+            nursery.start_soon(call, write, app, "one")
+            while app.directory.ref(TOKEN).mailbox.empty():
+                await trio.lowlevel.checkpoint()
+            with pytest.raises(MailboxFullError, match="1 wait for the turn"):
+                await call(write, app, "one too many")
+            gate.set()
+        await call(write, app, "two")
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Blocking).notes == ["one", "two"]
 
 
 @in_any_thread

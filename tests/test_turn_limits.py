@@ -79,6 +79,16 @@ class Held(Root):
         with trio.CancelScope(shield=True):
             await trio.sleep(20)
 
+    async def yield_after_a_shield(self) -> AsyncIterator[None]:
+        await self.hold_shielded()
+        yield
+
+    async def yield_in_a_shield(self) -> AsyncIterator[None]:
+        self.value = 99
+        with trio.CancelScope(shield=True), suppress(TurnTimeoutError):
+            await trio.sleep(20)
+            yield
+
     async def swallow_the_cancellation(self) -> None:
         self.value = 99
         with suppress(trio.Cancelled):
@@ -285,7 +295,10 @@ async def test_a_handler_that_holds_its_turn_for_too_long_is_cancelled_and_undon
     assert "ending it" in caplog.text
 
 
-@pytest.mark.parametrize("method", ["hold_shielded", "swallow_the_cancellation"])
+@pytest.mark.parametrize(
+    "method",
+    ["hold_shielded", "swallow_the_cancellation", "yield_after_a_shield", "yield_in_a_shield"],
+)
 async def test_a_handler_that_does_not_let_itself_be_cancelled_is_undone_at_its_end(
     app: App, told: list[Any], autojump_clock: MockClock, method: str
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 from actorstate import redirect, ui
 from actorstate.state.expressions import Expression, StateVar
 from actorstate.state.state import State
+from actorstate.ui.props import _ATTRIBUTES, _STYLES
 
 COUNTER = StateVar("state.demo", "counter")
 RUNNING = StateVar("state.demo", "running")
@@ -646,6 +647,13 @@ def test_a_number_is_settled_before_it_is_sent_at_any_pace(handlers: Any) -> Non
     assert list(events_of(ui.number_input(on_change=handlers.set_limit.debounce(1)))) == ["change"]
 
 
+def test_a_pace_is_in_seconds_and_no_longer_than_a_page_is_waited_for(handlers: Any) -> None:
+    assert handlers.toggle.throttle(60).throttled == 60
+    for pace in (handlers.toggle.throttle, handlers.add(1).debounce):
+        with pytest.raises(ValueError, match="at most 60 seconds, got 300; is that in millisec"):
+            pace(300)
+
+
 def test_no_handler_is_no_event() -> None:
     assert "data-as-on" not in rendered(ui.button("a", on_click=None)).attributes
 
@@ -675,6 +683,18 @@ def test_a_page_is_a_whole_document_without_anything_inline() -> None:
     assert page.all("main")[0].text.strip() == "<script>alert(1)</script>"
 
 
+def test_a_page_may_have_a_description() -> None:
+    def descriptions(**more: Any) -> list[str | None]:
+        page = parse(ui.render_page("a", title="b", **more))
+        metas = [one.attributes for one in page.all("meta")]
+        return [one["content"] for one in metas if one.get("name") == "description"]
+
+    assert descriptions(description='"><script>') == ['"><script>']
+    assert descriptions() == []
+    with pytest.raises(TypeError, match="the description of a page cannot follow a var"):
+        descriptions(description=f"{NAME}")
+
+
 def test_a_page_has_a_hidden_mark_and_room_for_toasts() -> None:
     areas = {
         one.attributes.get("id"): one for one in parse(ui.render_page("a", title="b")).all("div")
@@ -700,3 +720,42 @@ def test_an_argument_bound_by_name_leaves_the_first_parameter_to_the_value(handl
         ui.button("x", on_click=redirect("/"))
     with pytest.raises(TypeError, match=r"on_click= of <button>"):
         ui.button("x", on_click=handlers.pick(1, value=object()))
+
+
+# ---- Props ----
+
+
+def test_props_are_sorted_by_their_names_however_these_are_written() -> None:
+    props = ui.sort_props({
+        "max_width": 1, "zIndex": 2, "margin-top": 3, "--tint": 4, "float_": 5,
+        "tab_index": 6, "maxLength": 7, "aria_label": 8, "data-x": 9, "class_name": 10,
+        "html_for": 11, "accept_charset": 12, "on_click": 13, "min_": 14,
+        "maxwidth": 15, "_hover": 16, "on": 17,
+    })  # fmt: skip
+    assert props.styles == {"max-width": 1, "z-index": 2, "margin-top": 3, "--tint": 4, "float": 5}
+    assert props.attributes == {
+        "tabindex": 6, "maxlength": 7, "aria-label": 8, "data-x": 9, "class_name": 10, "for": 11,
+        "accept-charset": 12, "on_click": 13, "min": 14,
+    }  # fmt: skip
+    assert props.others == {"maxwidth": 15, "_hover": 16, "on": 17}
+
+
+def spellings(name: str) -> set[str]:
+    first, *others = name.split("-")
+    return {name, name.replace("-", "_"), first + "".join(map(str.capitalize, others))}
+
+
+def test_each_style_is_known_in_each_spelling_and_taken_by_an_element() -> None:
+    for name in _STYLES:
+        for keyword in spellings(name):
+            props = ui.sort_props({keyword: "x"})
+            assert dict(props.styles) == {name: "x"}
+            assert ui.el("p", style=props.styles).attributes.styles.keys() == {name}
+
+
+def test_each_attribute_is_known_in_each_spelling_and_taken_by_an_element() -> None:
+    for name in _ATTRIBUTES:
+        for keyword in spellings(name):
+            props = ui.sort_props({keyword: "x"})
+            made = ui.el("p", **props.attributes)
+            assert dict(made.attributes.fixed) == {name: "x"}

@@ -7,7 +7,6 @@ does not lose it, and it runs once.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, final
@@ -25,11 +24,14 @@ logger: Final = logging.getLogger("actorstate.actors")
 class Calls:
     """The calls of one token: in its snapshot, in the actor's mailbox, or in both."""
 
+    __slots__ = ("_due", "_number", "_queued", "unsaved")
+
     def __init__(self) -> None:
-        self._numbers: Final = itertools.count(1)
+        self._number = 0
         self._due: dict[str, CallRecord] = {}
         self._queued: Final[set[str]] = set()
-        self._ran: dict[str, None] = {}
+        self.unsaved: dict[str, None] = {}
+        """Those that have run, and that the snapshot still has."""
 
     @property
     def is_waiting(self) -> bool:
@@ -39,12 +41,7 @@ class Calls:
     @property
     def is_due(self) -> bool:
         """Whether one is still to be run."""
-        return len(self._due) > len(self._ran)
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether the snapshot knows of all that have run."""
-        return not self._ran
+        return len(self._due) > len(self.unsaved)
 
     def records(self) -> tuple[CallRecord, ...]:
         """Give what the snapshot has."""
@@ -52,9 +49,9 @@ class Calls:
 
     def ran(self, origin: Origin) -> tuple[str, ...]:
         """Give what the snapshot has not to have any more, once a turn is concluded."""
-        if origin.call is None:
-            return tuple(self._ran)
-        return (*self._ran, origin.call)
+        if not self.unsaved:  # as good as always
+            return () if origin.call is None else (origin.call,)
+        return tuple(self.unsaved) if origin.call is None else (*self.unsaved, origin.call)
 
     def plan(self, invocation: Invocation, origin: Origin, epoch: int) -> CallRecord | None:
         """Make the record of a call that a turn asks for.
@@ -69,14 +66,15 @@ class Calls:
             logger.debug("%s is not kept for after a crash: %s", invocation.handler, error)
             return None
         # No two owners have the same epoch, so no two calls of a token have the same id.
-        call_id = f"{epoch}.{next(self._numbers)}"
+        self._number += 1
+        call_id = f"{epoch}.{self._number}"
         return CallRecord(call_id, invocation.name, args, origin.instance)
 
     def stored(self, added: Iterable[CallRecord], ran: Sequence[str]) -> None:
         """Take note of what the snapshot has now."""
         for one in ran:
             self._due.pop(one, None)
-            self._ran.pop(one, None)
+            self.unsaved.pop(one, None)
         for record in added:
             self._due[record.id] = record
 
@@ -96,7 +94,7 @@ class Calls:
     def done(self, call_id: str) -> None:
         """Take note that a call needs not be run again, if its own commit has not said so."""
         if call_id in self._due:
-            self._ran[call_id] = None
+            self.unsaved[call_id] = None
 
     def restore(self, records: Iterable[CallRecord]) -> list[CallRecord]:
         """Take over what the snapshot has.
@@ -105,9 +103,9 @@ class Calls:
             Those that do not lie in the mailbox yet.
         """
         self._due = {record.id: record for record in records}
-        self._ran = {one: None for one in self._ran if one in self._due}
+        self.unsaved = {one: None for one in self.unsaved if one in self._due}
         return [
             record
             for record in self._due.values()
-            if record.id not in self._queued and record.id not in self._ran
+            if record.id not in self._queued and record.id not in self.unsaved
         ]

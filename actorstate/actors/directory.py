@@ -13,6 +13,7 @@ from typing import Final, final
 
 import trio
 
+from actorstate.actors.blocks import new_block
 from actorstate.actors.runtime import Scope, TrioActorRef
 from actorstate.actors.token_actor import Services, TokenActor
 from actorstate.actors.turns import TokenDoor
@@ -67,7 +68,14 @@ class Directory:
 
     def _activate(self, token: str) -> TokenDoor:
         services = self._services
-        door = TokenDoor(services.schema, token, services.watch, services.limits.max_waiters)
+        door = TokenDoor(
+            services.schema,
+            token,
+            watch=services.watch,
+            max_waiters=services.limits.max_waiters,
+            flavor=services.flavor,
+            new_block=new_block,
+        )
         # The entry goes when the actor closes its mailbox, in the same step: whoever finds a door
         # here finds an actor that still takes messages.
         TokenActor.start(self._scope, door, services, lambda: self._doors.pop(token, None))

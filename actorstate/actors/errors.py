@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, final
 import attrs
 import trio
 
+from actorstate.actors.flavor import Flavor, TrioFlavor
 from actorstate.actors.runtime import PASSING, Scope
 from actorstate.state.tree import token_label
 
@@ -44,16 +45,23 @@ class Reporter:
         on_error: what the program gave for it.
     """
 
-    scope: Scope
-    """Where an async one runs; the app brings this when it is entered."""
-
     def __init__(self, on_error: OnError | None) -> None:
         self._on_error: Final = on_error
+        self.listener: Callable[[BaseException, ErrorContext], None] | None = None
+        """Is told first; a `Conductor`'s, in tests."""
+        self._scope: Scope | None = None
+        self._flavor: Flavor = TrioFlavor()
         self._telling = 0
         self._told: Final = trio.lowlevel.ParkingLot()
 
+    def run_in(self, scope: Scope, flavor: Flavor) -> None:
+        """Say where an async one runs, and what it may await; before anything is reported."""
+        self._scope, self._flavor = scope, flavor
+
     def report(self, error: BaseException, context: ErrorContext) -> None:
         """Tell of one error. Neither waits nor raises."""
+        if self.listener is not None:
+            self.listener(error, context)
         if self._on_error is None:
             return
         try:
@@ -64,12 +72,14 @@ class Reporter:
             logger.exception("on_error failed when it was told of %r", error)
         else:
             if isinstance(result, Awaitable):
+                assert self._scope is not None, "errors come up in an app that runs"
                 self._telling += 1
-                self.scope.start_soon(self._finish, result, error, name="on_error")
+                self._scope.start_soon(self._finish, result, error, name="on_error")
 
     async def _finish(self, running: Awaitable[object], error: BaseException) -> None:
         try:
-            await running
+            with trio.CancelScope() as scope:
+                await self._flavor.runner(scope)(running)
         except* PASSING:
             raise
         except* BaseException:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, closing
+from contextlib import closing
 from typing import Any
+
+from actorstate.actors.flavor import Runner
 
 AtYield = Callable[[object], Awaitable[None]]
 """What a ``yield`` stands for: it gets the value, and may raise, at the ``yield``."""
 
 
-async def finish(running: AsyncGenerator[object, Any], at_yield: AtYield) -> None:
-    """Run an async generator to its end.
+async def finish(running: AsyncGenerator[object, Any], at_yield: AtYield, run: Runner) -> None:
+    """Run an async generator to its end, a step at a time.
 
     What goes wrong at a ``yield`` is thrown into the generator there, so that its blocks and
     nurseries are left by the exception, as in any other function, and not closed from outside.
     """
-    async with aclosing(running):
-        advance = running.__anext__()
+    advance = running.__anext__()
+    try:
         while True:
             try:
-                value = await advance
+                value = await run(advance)
             except StopAsyncIteration:
                 return
             try:
@@ -29,6 +31,8 @@ async def finish(running: AsyncGenerator[object, Any], at_yield: AtYield) -> Non
                 advance = running.athrow(error)
             else:
                 advance = running.__anext__()
+    finally:
+        await run(running.aclose())
 
 
 async def finish_plain(running: Generator[object, Any, object], at_yield: AtYield) -> object:

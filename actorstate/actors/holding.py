@@ -12,16 +12,19 @@ it is enough to look for a circle before waiting.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import math
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Final, final
+from typing import Final, TypeAlias, cast, final
 
 import trio
 
+from actorstate.actors.flavor import ForeignTask
 from actorstate.actors.runtime import Bell
 from actorstate.exceptions import DeadlockError, ImmutableStateError, TurnTimeoutError
 from actorstate.state.tree import StateTree, token_label
@@ -29,17 +32,38 @@ from actorstate.state.turn import Turn
 
 logger: Final = logging.getLogger("actorstate.actors")
 
+Asker: TypeAlias = trio.lowlevel.Task | threading.Thread | ForeignTask
+"""Who asks for a turn, and holds it then: what goes on only when that is answered."""
+
+# What a block can raise because it is overdue, beside trio's cancellation: code that cannot be
+# cancelled comes to a write, and code of asyncio is cancelled as that knows it.
+_OF_BEING_OVERDUE: Final = (ImmutableStateError, asyncio.CancelledError)
+
+
+def comes_of_being_overdue(error: BaseException | None) -> bool:
+    """Tell whether what an overdue block ended with says no more than that, in its own words.
+
+    Nurseries make groups of such errors, with trio's cancellation among them.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        other = group.split((*_OF_BEING_OVERDUE, trio.Cancelled))[1]
+        return other is None and group.subgroup(_OF_BEING_OVERDUE) is not None
+    return error is None or isinstance(error, _OF_BEING_OVERDUE)
+
 
 @final
 class Holding:
     """Somebody's hold on an open turn, as a block; entered and left by the task that holds it.
+
+    A holder that is none of trio's tasks has no block of trio's: it calls `start` and `stop`.
 
     Args:
         turn: the open turn.
         watch: looks after it meanwhile.
     """
 
-    __slots__ = ("_outer", "_task", "is_overdue", "scope", "turn", "waits_for", "watch")
+    __slots__ = ("_holder", "_outer", "is_overdue", "scope", "turn", "waits_for", "watch")
 
     def __init__(self, turn: Turn, watch: TurnWatch) -> None:
         self.turn: Final = turn
@@ -49,14 +73,12 @@ class Holding:
         self.is_overdue: bool = False
         """Whether it was held too long."""
         self.watch: Final = watch
-        self._task: trio.lowlevel.Task | None = None
+        self._holder: Asker | None = None
         self._outer: tuple[trio.Nursery, ...] = ()
 
     def __enter__(self) -> Holding:
-        self._task = trio.lowlevel.current_task()
-        self._outer = tuple(self._task.child_nurseries)
         self.scope.__enter__()
-        self.start()
+        self.start(trio.lowlevel.current_task())
         return self
 
     def __exit__(
@@ -71,15 +93,18 @@ class Holding:
             TurnTimeoutError: it was held too long; and nothing else went wrong.
         """
         self.stop()
+        if self.is_overdue and comes_of_being_overdue(exc):
+            self.scope.__exit__(None, None, None)
+            raise self.timeout() from exc
         self.scope.__exit__(exc_type, exc, traceback)
         if self.scope.cancelled_caught:
             raise self.timeout() from None
-        # Code that cannot be cancelled comes to its end all the same, or, in a thread, to a write.
-        if self.is_overdue and (exc is None or isinstance(exc, ImmutableStateError)):
-            raise self.timeout() from exc
 
-    def start(self) -> None:
-        """Let the watch begin. For a holder that is no task, and has no block to be left."""
+    def start(self, holder: Asker) -> None:
+        """Let the watch begin."""
+        self._holder = holder
+        if isinstance(holder, trio.lowlevel.Task):
+            self._outer = tuple(holder.child_nurseries)
         self.turn.holding = self
         self.watch.add(self)
 
@@ -90,7 +115,7 @@ class Holding:
     @property
     def is_mine(self) -> bool:
         """Whether the running task is the one that entered it."""
-        return trio.lowlevel.current_task() is self._task
+        return trio.lowlevel.current_task() is self._holder
 
     def timeout(self) -> TurnTimeoutError:
         """Give the error for who held the turn too long."""
@@ -109,20 +134,24 @@ class Holding:
         self.is_overdue = True
         self.turn.revoke()
         self.scope.cancel()
+        if not isinstance(self._holder, trio.lowlevel.Task | threading.Thread | None):
+            self._holder.cancel()
 
-    def ends_after(self, task: trio.lowlevel.Task) -> bool:
-        """Tell whether the hold cannot end before a task: it is the holder's, or its child's.
+    def ends_after(self, asker: Asker) -> bool:
+        """Tell whether the hold cannot end before who asks goes on: the holder, or its child.
 
         A task can have the right to write under the turn, and not be waited for at its end: one
-        in a nursery that was open before the turn was. If that one waits, the turn does not.
+        in a nursery that was open before the turn was. If that one waits, the turn does not. Of
+        tasks that are none of trio's nobody can say who waits for them; such a holder waits until
+        it is overdue, if it waits for one that waits for it.
         """
-        while task is not self._task:
-            nursery = task.parent_nursery
+        while asker != self._holder:
+            nursery = asker.parent_nursery if isinstance(asker, trio.lowlevel.Task) else None
             if nursery is None:
                 return False
-            if nursery.parent_task is self._task:
+            if nursery.parent_task is self._holder:
                 return nursery not in self._outer
-            task = nursery.parent_task
+            asker = nursery.parent_task
         return True
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, final
 import trio
 
 from actorstate.actors.errors import ErrorContext, Reporter
+from actorstate.actors.flavor import Flavor
 from actorstate.actors.runtime import PASSING, Scope, unwrap
 from actorstate.actors.task_scope import Run, TaskScope, current_run
 
@@ -21,10 +22,12 @@ class OwnTasks:
 
     Args:
         reporter: is told of those that fail.
+        flavor: what they may await.
     """
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, flavor: Flavor) -> None:
         self._reporter: Final = reporter
+        self._flavor: Final = flavor
         self._running: Final[set[TaskScope]] = set()
         self._ended = trio.lowlevel.ParkingLot()
         self._is_stopping = False
@@ -50,12 +53,13 @@ class OwnTasks:
     ) -> None:
         current_run.set(Run(scope=task_scope))
         try:
-            with task_scope.cancel_scope:
-                await async_fn(*args)
+            with task_scope.cancel_scope as scope:
+                await self._flavor.runner(scope)(async_fn(*args))
         except* PASSING:
             raise
         except* BaseException as errors:
             error = unwrap(errors)
+            self._flavor.explain(error)
             logger.exception("a task of the app failed: %r", async_fn, exc_info=error)
             self._reporter.report(error, ErrorContext("task", repr(async_fn)))
         finally:

@@ -30,7 +30,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
+from typing import Any, Final, Literal, Protocol, Self, TypeVar, cast, final, overload
 
 import attrs
 import pykka
@@ -119,6 +119,11 @@ class TrioFuture(pykka.Future[T]):
         with self._lock:
             self._abandoned = not self.is_done
             return self._abandoned
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody will fetch the value."""
+        return self._abandoned
 
     def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
@@ -236,12 +241,33 @@ class Bell:
         if threading.get_ident() == self._thread:
             self._wake()
         else:
-            self._trio.run_sync_soon(self._wake)
+            with contextlib.suppress(trio.RunFinishedError):  # and with the run the task
+                self._trio.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
         if self._sleeps:
             self._sleeps = False
             trio.lowlevel.reschedule(self._task)
+
+
+class Order(Protocol):
+    """Decides which message of a mailbox is taken next, where that is not the first. For tests."""
+
+    def arrived(self, mailbox: Mailbox, message: Any) -> None:
+        """Take note of a message that was put into a mailbox, in the step of who put it."""
+        ...
+
+    async def choose(self, mailbox: Mailbox) -> int | None:
+        """Wait until one of the messages of a mailbox is to be taken. Called by its actor.
+
+        Returns:
+            The message's place among those that lie there; None to look again whether to wait.
+        """
+        ...
+
+    def closed(self, mailbox: Mailbox) -> None:
+        """Take note that a mailbox takes no more messages: `choose` is to give None there."""
+        ...
 
 
 @final
@@ -254,6 +280,8 @@ class Mailbox:
 
     def __init__(self, capacity: float = math.inf) -> None:
         self.capacity = capacity
+        self.order: Order | None = None
+        """What decides which message is next; None for the one that came first."""
         self._envelopes: collections.deque[Envelope[Any]] = collections.deque()
         self._lock = threading.Lock()
         self._closed: str | None = None
@@ -267,6 +295,10 @@ class Mailbox:
     def empty(self) -> bool:
         """Whether no message is waiting."""
         return not self._envelopes
+
+    def waiting(self) -> list[Any]:
+        """Give the messages that lie here, in the order in which they came."""
+        return [envelope.message for envelope in self._envelopes]
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Put a message at the end; from any thread, without waiting.
@@ -305,8 +337,6 @@ class Mailbox:
                     break
         if self.has_room:
             self._room.unpark()
-        if self._bell is not None:  # the actor may have waited for the mailbox to be empty
-            self._bell.ring()
 
     @property
     def has_room(self) -> bool:
@@ -341,6 +371,8 @@ class Mailbox:
             _answer_dead(envelope, closed)
         elif self._bell is not None:  # read after the message is in; see `get`
             self._bell.ring()
+        if self.order is not None and closed is None:
+            self.order.arrived(self, envelope.message)
 
     async def get(self) -> Envelope[Any] | None:
         """Wait for the next message and take it out; give None if there is none after all.
@@ -352,6 +384,10 @@ class Mailbox:
         if self._row > _FAIR_SHARE:
             self._row = 0
             await trio.lowlevel.checkpoint()
+            if not self._envelopes:  # the last was taken back: who waits for that shall look
+                return None
+        if self.order is not None:
+            return await self._get_chosen(self.order)
         # The bell hangs before the look into the mailbox: a thread that puts after the look finds
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
@@ -363,9 +399,22 @@ class Mailbox:
             await self._bell.sleep()
             if not self._envelopes:
                 return None
+        return self.get_nowait()
+
+    def get_nowait(self) -> Envelope[Any]:
+        """Take out the next message; there has to be one."""
         envelope = self._envelopes.popleft()
         if self._room:
             self._room.unpark()
+        return envelope
+
+    async def _get_chosen(self, order: Order) -> Envelope[Any] | None:
+        place = await order.choose(self)
+        if place is None:
+            return None
+        envelope = self._envelopes[place]
+        del self._envelopes[place]
+        self._room.unpark()
         return envelope
 
     def close_if_empty(self, reason: str) -> bool:
@@ -379,6 +428,8 @@ class Mailbox:
                 self._closed = reason
         if self._closed is not None and self._bell is not None:
             self._bell.ring()
+        if self._closed is not None and self.order is not None:
+            self.order.closed(self)
         return self._closed is not None
 
     def close(self, reason: str) -> list[Any]:
@@ -653,6 +704,8 @@ class TrioActor(pykka.Actor):
                 envelope = await self.mailbox.get()
                 if envelope is not None:
                     self._refuse(envelope, refusal)
+        while not self.mailbox.empty():  # what came in the moment in which the rest was over
+            self._refuse(self.mailbox.get_nowait(), refusal)
 
     def _refuse(self, envelope: Envelope[Any], refusal: ActivationError) -> None:
         if isinstance(envelope.message, _ActorStop):

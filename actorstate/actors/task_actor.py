@@ -112,7 +112,7 @@ class TaskActor(TrioActor):
 
     async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
-        current_run.set(Run(self._origin, self._lifetime))
+        current_run.set(Run(self._origin, self._lifetime, self._task))
         try:
             with self._lifetime.cancel_scope:
                 await self._run()
@@ -122,11 +122,19 @@ class TaskActor(TrioActor):
         self.actor_stopped.set()
 
     async def _run(self) -> None:
+        try:
+            await self._run_handler()
+        except BaseException as error:
+            self._door.flavor.explain(error)
+            raise
+
+    async def _run_handler(self) -> None:
         running = self._handler.function(self._state, *self._task.arguments)
+        run = self._door.flavor.runner(self._lifetime.cancel_scope)
         if inspect.isasyncgen(running):
-            await finish(running, self._trigger)
+            await finish(running, self._trigger, run)
         else:
-            returned = await running
+            returned = await run(running)
             self._door.give_back()  # a block that was never left was never ended
             await self._trigger(returned)
 

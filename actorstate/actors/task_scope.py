@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 import trio
 
 from actorstate.actors.messages import NOBODY, Origin
 
+if TYPE_CHECKING:
+    from actorstate.actors.task_actor import BackgroundTask
+
 
 @final
 class TaskScope:
-    """A cancel scope that knows how many turns are open under it."""
+    """A cancel scope that knows how many turns are open under it.
 
-    __slots__ = ("_cancelled", "_open_turns", "cancel_scope", "is_stopping")
+    Args:
+        cancel: cancels a task that is none of trio's, and does not run in the cancel scope.
+        outer: of the task that it belongs to; a turn that is open here is open there as well.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_cancel", "_cancelled", "_open_turns", "_outer", "cancel_scope", "is_stopping")
+
+    def __init__(
+        self, cancel: Callable[[], object] | None = None, outer: TaskScope | None = None
+    ) -> None:
         self.cancel_scope: Final = trio.CancelScope()
+        self._cancel: Final = cancel or self.cancel_scope.cancel
+        self._outer: Final = outer
         self.is_stopping: bool = False
         """Whether it is to be cancelled as soon as no turn is open."""
         self._open_turns = 0
@@ -30,9 +43,9 @@ class TaskScope:
         Who waits for a turn has not begun.
         """
         self.is_stopping = True
-        if not self._open_turns:
-            self.cancel_scope.cancel()
+        if not self._open_turns and not self._cancelled.is_set():
             self._cancelled.set()
+            self._cancel()
 
     async def wait_cancelled(self) -> None:
         """Wait for the cancellation, which strikes here unless it is shielded."""
@@ -42,12 +55,16 @@ class TaskScope:
     def entered(self) -> None:
         """Note that a turn was granted to code in here."""
         self._open_turns += 1
+        if self._outer is not None:
+            self._outer.entered()
 
     def left(self) -> None:
         """Note that such a turn has ended, and that its holder knows."""
         self._open_turns -= 1
         if self.is_stopping:
             self.stop()
+        if self._outer is not None:
+            self._outer.left()
 
 
 @final
@@ -59,6 +76,8 @@ class Run:
     """For whom: effects go there."""
     scope: TaskScope | None = None
     """What stops it; None for what is none of the app's own tasks."""
+    task: BackgroundTask | None = None
+    """The background task, where it is one."""
 
     def entered(self) -> None:
         """Note that a turn was granted to it."""

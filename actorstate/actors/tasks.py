@@ -56,10 +56,12 @@ class Tasks:
 
     Args:
         max_tasks: how many may run and wait at once.
+        is_leaving: tells whether the app is being left: then none begins, here as everywhere, and
+            whatever still lies in the mailbox before the message that says so.
         owner: the app, by its name at the store.
     """
 
-    def __init__(self, max_tasks: int, owner: str = "") -> None:
+    def __init__(self, max_tasks: int, is_leaving: Callable[[], bool], owner: str = "") -> None:
         self._max_tasks: Final = max_tasks
         self._owner: Final = owner
         self._running: Final[list[Job]] = []
@@ -70,6 +72,7 @@ class Tasks:
         """The records of those that run in other apps, which are alive."""
         self._numbers: Final = itertools.count(1)
         self._is_stopping = False
+        self._is_leaving: Final = is_leaving
         self.is_saved: bool = True
         """Whether the snapshot has the records as they are."""
 
@@ -171,7 +174,7 @@ class Tasks:
         self._note(job)
         same = [other for other in self._admitted if other.handler is job.handler]
         overlap = job.options.overlap if same else "allow"
-        if self._is_stopping:  # where it is to be resumed, it will be begun then
+        if not self._may_begin:  # where it is to be resumed, it will be begun then
             return False
         if overlap == "skip" or (job.options.on_disconnect == "cancel" and not is_anyone_here):
             self.forget(job)
@@ -201,7 +204,7 @@ class Tasks:
         self._running.remove(job)
         if not is_suspended:
             self.forget(job)
-        if any(other.handler is job.handler for other in self._running):
+        if not self._may_begin or any(one.handler is job.handler for one in self._running):
             return None
         following = next((one for one in self._waiting if one.handler is job.handler), None)
         if following is not None:
@@ -245,13 +248,18 @@ class Tasks:
                 job.task.suspend()
 
     @property
+    def _may_begin(self) -> bool:
+        return not (self._is_stopping or self._is_leaving())
+
+    @property
     def _admitted(self) -> list[Job]:
         return [*self._running, *self._waiting]
 
     def _cancel(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
+            # Now, and not when it has cleaned up: a crash in between would bring it back to life.
+            self.forget(job)
             if job.task is not None:
                 job.task.cancel()
             elif job in self._waiting:
                 self._waiting.remove(job)
-                self.forget(job)

@@ -25,6 +25,11 @@ class Tenure:
         on_dropped: called when it is held no longer, given up or lost.
     """
 
+    __slots__ = (
+        "_commit_now", "_is_torn", "_lease", "_store", "_tell_dropped", "_tell_wanted", "_token",
+        "is_quiet", "is_wanted",
+    )  # fmt: skip
+
     def __init__(
         self,
         token: str,
@@ -116,7 +121,7 @@ class Tenure:
         """Do the same, with a store that never waits."""
         assert self._commit_now is not None, f"{self._store} may wait"
         try:
-            self._commit_now(self._held, commit)
+            self._commit_now(self._lease or self._held, commit)
         except LeaseLostError:
             self._drop()
             raise

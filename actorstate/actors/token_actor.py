@@ -18,9 +18,12 @@ import attrs
 import trio
 
 from actorstate.actors.calls import Calls
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
+from actorstate.actors.flavor import Flavor
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
+from actorstate.actors.ledger import Ledger
 from actorstate.actors.limits import Limits
 from actorstate.actors.messages import (
     NOBODY,
@@ -43,11 +46,13 @@ from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
-from actorstate.actors.turns import Ending, TokenDoor, TurnGrant, settle
+from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
 from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
     BadArgumentsError,
+    LeaseLostError,
+    StoreUnavailableError,
     TooManyTasksError,
     UnknownHandlerError,
 )
@@ -56,7 +61,7 @@ from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.tree import Schema, token_label
-from actorstate.state.turn import Commit, Turn, TurnState, hold, release
+from actorstate.state.turn import Commit, Turn, hold, release
 from actorstate.stores.base import CommitNow, Store
 
 logger: Final = logging.getLogger("actorstate.actors")
@@ -96,8 +101,13 @@ class Services:
     background_tasks: set[BackgroundTask]
     """The live set; a background task that ends is taken out."""
     watch: TurnWatch
+    flavor: Flavor
     reporter: Reporter
     limits: Limits
+    conductor: Conductor | None
+    """Decides which message is next, in tests."""
+    is_leaving: Callable[[], bool]
+    """Tells whether the app is being left."""
 
 
 @final
@@ -132,7 +142,7 @@ class TokenActor(TrioActor):
         self._door: Final = door
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._token)
-        self._tasks: Final = Tasks(services.limits.max_tasks, services.owner)
+        self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving, services.owner)
         self._calls: Final = Calls()
         self._tenure: Final = Tenure(
             self._token,
@@ -141,10 +151,18 @@ class TokenActor(TrioActor):
             on_wanted=self._on_wanted,
             on_dropped=self._on_dropped,
         )
+        self._ledger: Final = Ledger(
+            self._tree,
+            self._tenure,
+            self._pages,
+            self._tasks,
+            self._calls,
+            wants_whole=services.commit_now is None,
+        )
         self._is_fresh = True
         self._is_doubtful = False
-        self._schema: str | None = services.schema.fingerprint
-        """What the snapshot does not say yet of the schema."""
+        self._has_served = False
+        self._is_told = False
         self._overtime = 0
         self._pause = 0.0
         self._is_returning = False
@@ -154,6 +172,7 @@ class TokenActor(TrioActor):
         self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
+        self.mailbox.order = services.conductor
         door.ref = self.actor_ref
         door.rest_if_unused = self._rest_if_unused
 
@@ -197,9 +216,15 @@ class TokenActor(TrioActor):
                 message.connection.close()
 
     async def on_exit(self) -> None:
-        """Leave the token to others, with everything stored that is known to be done."""
+        """Leave the token to others, with everything stored that is known to be done.
+
+        Two times of their own: a store that is slow to take the last words is left all the same,
+        else nobody could ever own the token again.
+        """
         with trio.move_on_after(_LAST_WORDS, shield=True):
-            await self._give_up()
+            await self._ledger.save_or_later(all_of_it=True)
+        with trio.move_on_after(_LAST_WORDS, shield=True):
+            await self._tenure.give_up()
 
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
@@ -216,6 +241,7 @@ class TokenActor(TrioActor):
             return super().on_receive(message)
         if not self._tenure.is_quiet:
             return self._receive_anew(receiver, message)
+        self._has_served = True
         return receiver(self, message)
 
     # ---- the token -------------------------------------------------------------------------
@@ -224,7 +250,8 @@ class TokenActor(TrioActor):
         """Give the token up or take it up again, as is called for, before a message is handled."""
         if self._tenure.is_wanted and self._may_give_up():
             await self._give_up()
-        if not self._tenure.is_held and not isinstance(message, _WITHOUT_TOKEN):
+        needs_token = not isinstance(message, _WITHOUT_TOKEN)
+        if needs_token and not self._tenure.is_held:
             try:
                 await self._come_back_now()
             except Exception as error:
@@ -232,26 +259,31 @@ class TokenActor(TrioActor):
                 if self.is_asked:
                     raise
                 return None
+        self._has_served = self._has_served or needs_token
         result = receiver(self, message)
         return await result if inspect.isawaitable(result) else result
 
     def _may_give_up(self) -> bool:
-        """Tell whether nothing lies in the mailbox that the next owner would have to do instead."""
+        """Tell whether the token has been of use here, and others need not do what is begun here.
+
+        The next owner would run the calls that lie in this mailbox, far from their page. And two
+        owners that gave up what they have not used yet would hand it to and fro for ever.
+        """
         self._overtime += 1
-        return not self._calls.is_waiting or self._overtime > _MOST_OVERTIME
+        has_been_of_use = self._has_served or self.mailbox.empty()
+        return has_been_of_use and (not self._calls.is_waiting or self._overtime > _MOST_OVERTIME)
 
     async def _give_up(self) -> None:
         """Let others have the token, with everything stored."""
         self._overtime = 0
-        if self._tenure.may_store and not self._pages.is_saved:
-            await self._save_or_later(also_pages=True)
-        else:
-            await self._save_or_later()
+        await self._ledger.save_or_later(all_of_it=True)
         await self._tenure.give_up()
 
     def _on_wanted(self) -> None:
-        with suppress(ActorDeadError):
-            self.mailbox.post_always(Wanted())
+        if not self._is_told:
+            with suppress(ActorDeadError):
+                self.mailbox.post_always(Wanted())
+                self._is_told = True
 
     def _on_dropped(self) -> None:
         if self.actor_stopped.is_set():
@@ -299,6 +331,7 @@ class TokenActor(TrioActor):
 
     async def _come_back(self) -> None:
         """Become the owner of the token, and be as its snapshot is."""
+        self._has_served = False
         snapshot = await self._tenure.acquire()
         try:
             await self._take_over(snapshot if snapshot is not None else Snapshot(0, {}))
@@ -318,15 +351,11 @@ class TokenActor(TrioActor):
             is_migrated = self._tree.restore(snapshot)
         self._pause = 0.0 if is_new else min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         self._is_fresh = self._is_doubtful = False
-        fingerprint = self._services.schema.fingerprint
-        self._schema = fingerprint if snapshot.schema != fingerprint else None
-        self._pages.restore(snapshot.done)
+        due = self._ledger.take_over(snapshot)
         await self._take_over_tasks(snapshot)
         if is_migrated:
-            commit = self._tree.rewriting(snapshot)
-            await self._store(self._entry(commit, (), NOBODY))
-            self._tree.rewritten(commit)
-        for record in self._calls.restore(snapshot.calls):
+            await self._ledger.rewrite(snapshot)
+        for record in due:
             self._queue(record)
         if is_shown:
             self._pages.renew(Welcome(self._token, self._tree.version, 0, self._tree.public()))
@@ -337,8 +366,8 @@ class TokenActor(TrioActor):
         hold(turn)
         try:
             is_migrated = self._tree.replace(snapshot)
-            with Holding(turn, self._services.watch):
-                await settle(self._tree, welcome=True)
+            with Holding(turn, self._services.watch) as holding:
+                await self._door.settle(holding.scope, welcome=True)
             turn.commit()
             turn.stored(None)
             self._tree.replaced(snapshot)
@@ -375,7 +404,7 @@ class TokenActor(TrioActor):
         origin = event.origin
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin, is_saved=True)
-        if self._pages.is_cut(origin):
+        if self._pages.cut_off and self._pages.is_cut(origin):
             return None
         try:
             handler = self._services.schema.handler(event.name)
@@ -396,7 +425,7 @@ class TokenActor(TrioActor):
             await self._do(call.invocation.handler, call.invocation.args, call.origin)
         if call_id is not None and self._tenure.is_held:
             self._calls.done(call_id)
-            await self._save_or_later()
+            await self._ledger.save_or_later()
 
     def _do(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> Awaitable[None]:
         """Run a handler; or start it, or cancel those that run, if it is a background task."""
@@ -423,8 +452,8 @@ class TokenActor(TrioActor):
                 result = handler.function(state, *arguments)
             follow_ups: tuple[FollowUp, ...] = ()
             if result is not None or self._tree.computed.awaited():
-                with Holding(turn, self._services.watch):
-                    follow_ups = await self._bring_to_end(result, turn, origin)
+                with Holding(turn, self._services.watch) as holding:
+                    follow_ups = await self._bring_to_end(result, holding, origin)
             else:
                 self._services.watch.note(turn, started)
             if self._commit_now is not None:
@@ -445,6 +474,7 @@ class TokenActor(TrioActor):
     ) -> None:
         """Tell the program what a handler raised; its sender learns that there was something."""
         label = token_label(self._token)
+        self._services.flavor.explain(error)
         logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
         if self._tenure.is_held:
             self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
@@ -454,28 +484,30 @@ class TokenActor(TrioActor):
         self._services.reporter.report(error, context)
 
     async def _bring_to_end(
-        self, result: object, turn: Turn, origin: Origin
+        self, result: object, holding: Holding, origin: Origin
     ) -> tuple[FollowUp, ...]:
         """Await what calling a handler gave, and what is computed from what it did."""
-        at_yield = functools.partial(self._checkpoint, turn, origin.without_event())
+        at_yield = functools.partial(self._checkpoint, holding, origin.without_event())
+        run = self._services.flavor.runner(holding.scope)
         if inspect.iscoroutine(result):
-            result = await result
+            result = await run(result)
         elif inspect.isgenerator(result):
             result = await finish_plain(result, at_yield)
         elif inspect.isasyncgen(result):
-            result = await finish(result, at_yield)
-        if turn.failure is not None:  # at a `yield`, where it was caught
-            raise turn.failure
+            result = await finish(result, at_yield, run)
+        if holding.turn.failure is not None:  # at a `yield`, where it was caught
+            raise holding.turn.failure
         follow_ups = as_follow_ups(result)
-        await settle(self._tree)
+        await self._door.settle(holding.scope)
         return follow_ups
 
-    async def _checkpoint(self, turn: Turn, origin: Origin, value: object) -> None:
-        follow_ups = as_follow_ups(value)
-        await settle(self._tree)
+    async def _checkpoint(self, holding: Holding, origin: Origin, value: object) -> None:
+        turn, follow_ups = holding.turn, as_follow_ups(value)
+        await self._door.settle(holding.scope)
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
+            _refuse_overdue(turn)
             with trio.CancelScope(shield=True):
                 await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
         except BaseException as error:
@@ -504,12 +536,12 @@ class TokenActor(TrioActor):
         except TooManyTasksError as error:
             logger.warning("token %s: %s", token_label(self._token), error)
             self._services.reporter.report(error, self._context_of(job))
-            await self._save_or_later()
+            await self._ledger.save_or_later()
             return self._pages.reject(
                 origin, "too_many_tasks", f"{handler.full_name} was not started: too many run"
             )
         try:
-            is_saved = await self._save(origin)
+            is_saved = await self._ledger.save(origin)
         except Exception as error:  # noqa: BLE001 - not swallowed: reported, like a handler's own
             self._tasks.drop(job)
             return self._report(handler, arguments, origin, error)
@@ -517,12 +549,14 @@ class TokenActor(TrioActor):
             self._launch(job)
         else:
             self._tasks.replace_others(job)
-            await self._save_or_later()
+            await self._ledger.save_or_later()
         return self._pages.acknowledge(origin, is_saved=is_saved)
 
     def _launch(self, job: Job) -> None:
         job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
         self._services.background_tasks.add(job.task)
+        if self._services.conductor is not None:
+            self._services.conductor.started(job.task)
         TaskActor.start(
             self.children,
             job.task,
@@ -543,7 +577,7 @@ class TokenActor(TrioActor):
         following = self._tasks.ended(job, is_suspended=end.is_suspended)
         if following is not None:
             self._launch(following)
-        await self._save_or_later()
+        await self._ledger.save_or_later()
         if end.error is not None:
             await self._on_background_error(job, end.error)
 
@@ -560,8 +594,11 @@ class TokenActor(TrioActor):
     async def _cancel_tasks(self, handler: Handler, origin: Origin) -> None:
         self._tasks.cancel(lambda job: job.handler is handler)
         self._tasks.cancel_elsewhere(handler.full_name)
-        await self._save_or_later()
-        self._pages.acknowledge(origin)
+        await self._ledger.save_or_later()
+        if await self._may_show():
+            self._pages.acknowledge(origin)
+        else:
+            self._pages.cut(origin)
 
     def _resume(self, record: TaskRecord) -> None:
         """Start a background task again that ran when the token's last actor ended."""
@@ -610,8 +647,10 @@ class TokenActor(TrioActor):
         try:
             end = ending.end
             await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
-        except Exception as error:  # noqa: BLE001 - not swallowed: it is the holder's, who asked
+        except Exception as error:
             grant.turn.roll_back()
+            if ending.reply_to.is_abandoned:
+                logger.exception("%s: what a cancelled block did could not be stored", self)
             ending.reply_to.set_exception((type(error), error, error.__traceback__))
             return None
         except BaseException:
@@ -640,11 +679,12 @@ class TokenActor(TrioActor):
         if self._commit_now is not None:
             return self._conclude_now(turn, commit, follow_ups, origin)
         messages, calls = self._plan(follow_ups, origin)
-        entry = self._entry_or_none(commit, calls, origin)
+        entry = self._ledger.entry(commit, calls, origin)
         try:
             if entry is not None:
-                await self._store(entry)
+                await self._ledger.store(entry)
             else:
+                await self._ledger.save_or_later()
                 await self._tenure.confirm()
         except BaseException:
             self._unplan(messages)
@@ -660,11 +700,10 @@ class TokenActor(TrioActor):
     ) -> None:
         """Do the same without waiting, in whatever task; the store never waits."""
         messages, calls = self._plan(follow_ups, origin) if follow_ups else ((), ())
-        entry = self._entry_or_none(commit, calls, origin)
+        entry = self._ledger.entry(commit, calls, origin)
         try:
             if entry is not None:
-                self._tenure.commit_at_once(entry)
-                self._stored(entry)
+                self._ledger.store_at_once(entry)
             else:
                 self._tenure.confirm_at_once()
         except BaseException:
@@ -727,103 +766,21 @@ class TokenActor(TrioActor):
             if isinstance(message, Call) and message.job is not None:
                 self._tasks.forget(self._tasks.planned(message.job))
 
-    # ---- what is stored --------------------------------------------------------------------
-
-    def _entry_or_none(
-        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
-    ) -> Commit | None:
-        """Give what the store is to have of the end of a turn; None if that is nothing."""
-        if commit is None and not calls and origin.call is None and self._is_saved:
-            return None
-        return self._entry(commit, calls, origin)
-
-    @property
-    def _is_saved(self) -> bool:
-        """Whether the snapshot has all that cannot wait for the next change."""
-        return self._tasks.is_saved and self._calls.is_saved
-
-    def _entry(
-        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
-    ) -> Commit:
-        """Give what the store is to have: a commit, if there is one, and all that goes with it."""
-        version = commit.version if commit is not None else self._tree.version
-        done, ran = self._pages.owed(origin), self._calls.ran(origin)
-        turn = self._tree.turn
-        # Tasks of the block may be writing at a checkpoint. A store that never waits has no use
-        # for the whole, since it has no journal.
-        is_still = turn is None or turn.state is TurnState.COMMITTING
-        whole = None
-        if self._commit_now is None and is_still:
-            whole = functools.partial(self._whole, version, dict(done), calls, ran)
-        return Commit(
-            version,
-            commit.changes if commit is not None else (),
-            commit.operations if commit is not None else (),
-            None if self._tasks.is_saved else self._tasks.records(),
-            done,
-            calls,
-            ran,
-            self._schema,
-            whole,
-        )
-
-    def _whole(
-        self,
-        version: int,
-        done: Mapping[str, int],
-        calls: tuple[CallRecord, ...],
-        ran: tuple[str, ...],
-    ) -> Snapshot:
-        """Give the snapshot as it is with an entry."""
-        due = [record for record in self._calls.records() if record.id not in ran]
-        return Snapshot(
-            version,
-            self._tree.stored_values(),
-            self._tasks.records(),
-            {**self._pages.done(), **done},
-            (*due, *calls),
-            self._services.schema.fingerprint,
-        )
-
-    async def _store(self, entry: Commit) -> None:
-        await self._tenure.commit(entry)
-        self._stored(entry)
-
-    def _stored(self, entry: Commit) -> None:
-        """Take note of what the snapshot has now."""
-        if entry.tasks is not None:
-            self._tasks.saved()
-        if entry.done:
-            self._pages.saved()
-        if entry.calls or entry.ran:
-            self._calls.stored(entry.calls, entry.ran)
-        self._schema = None
-
-    async def _save(self, origin: Origin = NOBODY) -> bool:
-        """Let the snapshot have what it has not, and what is done with it; tell if there was."""
-        if self._is_saved:
-            return False
-        await self._store(self._entry(None, (), origin))
-        return True
-
-    async def _save_or_later(self, *, also_pages: bool = False) -> None:
-        """Let the snapshot know what has ended; if the store fails, with the next commit.
-
-        Args:
-            also_pages: whether to store events alone, which are done and have changed nothing.
-        """
-        if not self._tenure.may_store or (self._is_saved and not also_pages):
-            return
-        try:
-            await self._store(self._entry(None, (), NOBODY))
-        except Exception:
-            logger.exception("%s: the snapshot does not know yet what has ended", self)
-
     # ---- connections -----------------------------------------------------------------------
 
     async def _on_effect_request(self, request: EffectRequest) -> None:
-        await self._tenure.confirm()
-        self._pages.ask_for(request.effect, request.origin)
+        if await self._may_show():
+            self._pages.ask_for(request.effect, request.origin)
+        else:
+            self.mailbox.post_always(request)  # for when the token is back
+
+    async def _may_show(self) -> bool:
+        """Make sure that the token is held, before something is shown that was not stored now."""
+        try:
+            await self._tenure.confirm()
+        except (LeaseLostError, StoreUnavailableError):
+            logger.info("%s has lost its token", self)
+        return self._tenure.is_held
 
     async def _attach(self, message: Attach) -> None:
         connection = message.connection
@@ -865,8 +822,8 @@ class TokenActor(TrioActor):
         try:
             self._tree.router = router
             if self._tree.computed.awaited(welcome=True):
-                with Holding(turn, self._services.watch):
-                    await settle(self._tree, welcome=True)
+                with Holding(turn, self._services.watch) as holding:
+                    await self._door.settle(holding.scope, welcome=True)
             await self._conclude(turn, turn.commit(), (), NOBODY)
         finally:
             release(turn)
@@ -894,7 +851,7 @@ class TokenActor(TrioActor):
         was_connected, self._is_connected = self._is_connected, False
         self._is_gone = True
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
-        await self._save_or_later()
+        await self._ledger.save_or_later()
         if was_connected:
             await self._run_hooks("on_disconnect", NOBODY)
 
@@ -909,8 +866,14 @@ class TokenActor(TrioActor):
         else:
             self.mailbox.post_always(Call(Invocation(hook, arguments), origin))
 
-    def _nothing_more(self, message: Return | Wanted) -> None:
-        """Do nothing: what it is about was done before it was handled."""
+    def _return(self, _: Return) -> None:
+        """Do nothing more: the token was taken up before this was handled."""
+
+    def _hear_wanted(self, _: Wanted) -> None:
+        """Come to it once more after what lies in the mailbox, if that had to be done first."""
+        self._is_told = False
+        if self._tenure.is_wanted and self._tenure.is_held:
+            self._on_wanted()
 
     receivers: ClassVar[Mapping[type, Any]] = {
         Event: _on_event,
@@ -921,14 +884,20 @@ class TokenActor(TrioActor):
         Attach: _attach,
         Detach: _detach,
         StillAway: _disconnect,
-        Return: _nothing_more,
-        Wanted: _nothing_more,
+        Return: _return,
+        Wanted: _hear_wanted,
     }
     """Who does what a message asks for."""
 
 
 _WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
 """The messages for which the token need not be held."""
+
+
+def _refuse_overdue(turn: Turn) -> None:
+    """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
+    if isinstance(turn.holding, Holding) and turn.holding.is_overdue:
+        raise turn.holding.timeout()
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:

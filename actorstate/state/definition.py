@@ -132,7 +132,7 @@ def set_aside(mixin: type[State]) -> None:
     """
     defaults = {
         name: vars(mixin)[name]
-        for name, declared in _own_annotations(mixin).items()
+        for name, declared in own_annotations(mixin).items()
         if name in vars(mixin) and not _is_class_var(declared)
     }
     for name in defaults:
@@ -207,7 +207,12 @@ def _spec_of(cls: type) -> ModuleSpec | None:
     return getattr(sys.modules.get(cls.__module__), "__spec__", None)
 
 
-def _own_annotations(cls: type[State]) -> dict[str, Any]:
+def own_annotations(cls: type[State]) -> dict[str, Any]:
+    """Give the types that the body of a class declares, by name.
+
+    Raises:
+        StateDefinitionError: one of them names what is not there.
+    """
     # Of this class alone: others' are known, or asked for by themselves, in their own modules.
     own = type(cls.__name__, (), {"__annotations__": inspect.get_annotations(cls)})
     own.__module__ = cls.__module__
@@ -227,7 +232,7 @@ def _collect_vars(
     seen: set[str] = set()
     for body in bodies:
         defaults = vars(body).get("_mixin_defaults", vars(body))
-        for name, declared in _own_annotations(body).items():
+        for name, declared in own_annotations(body).items():
             if _is_class_var(declared) or name in seen:
                 continue
             seen.add(name)

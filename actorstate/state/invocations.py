@@ -12,6 +12,8 @@ import attrs
 if TYPE_CHECKING:
     from actorstate.state.handlers import Handler
 
+_LONGEST: Final = 60  # seconds
+
 _NO_KEYWORDS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -108,5 +110,8 @@ class Invocation:
 def _interval(seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
         message = f"expected a number of seconds above 0, got {seconds!r}"
+        raise ValueError(message)
+    if seconds > _LONGEST:  # nobody waits for a page so long; other libraries count milliseconds
+        message = f"expected at most {_LONGEST} seconds, got {seconds!r}; is that in milliseconds?"
         raise ValueError(message)
     return seconds

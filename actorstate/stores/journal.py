@@ -35,6 +35,8 @@ class Draft:
         snapshot: how it begins; what is in it is copied.
     """
 
+    __slots__ = ("_calls", "_done", "_last", "_schema", "_tasks", "_values", "_version")
+
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         begin = snapshot if snapshot is not None else Snapshot(0, {})
         self._version = begin.version
@@ -43,6 +45,7 @@ class Draft:
         self._done: Final = dict(begin.done)
         self._calls: Final = {call.id: call for call in begin.calls}
         self._schema = begin.schema
+        self._last: str | None = None
 
     def take(self, commit: Commit) -> None:
         """Let it be as it is with a commit.
@@ -56,15 +59,29 @@ class Draft:
             self._tasks = commit.tasks
         if commit.schema is not None:
             self._schema = commit.schema
-        for instance, seq in commit.done:
-            self._done.pop(instance, None)  # in again, and so the last
-            self._done[instance] = seq
-        while len(self._done) > REMEMBERED_PAGE_LOADS:
-            del self._done[next(iter(self._done))]
+        if commit.done:
+            self._take_done(commit.done)
+        if commit.ran or commit.calls:
+            self._take_calls(commit)
+
+    def _take_calls(self, commit: Commit) -> None:
         for one in commit.ran:
             self._calls.pop(one, None)
         for call in commit.calls:
             self._calls[call.id] = call
+
+    def _take_done(self, done: tuple[tuple[str, int], ...]) -> None:
+        for instance, seq in done:
+            if instance != self._last:
+                self._put_last(instance)
+            self._done[instance] = seq
+
+    def _put_last(self, instance: str) -> None:
+        """Let a page load be the one that is forgotten last."""
+        self._done[instance] = self._done.pop(instance, 0)
+        self._last = instance
+        while len(self._done) > REMEMBERED_PAGE_LOADS:
+            del self._done[next(iter(self._done))]
 
     def snapshot(self) -> Snapshot:
         """Give it as it is now; what is changed afterwards is not seen there."""

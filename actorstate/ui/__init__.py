@@ -5,6 +5,7 @@
 - ``forms``       forms and their fields
 - ``content``     lists, tables, images, code
 - ``blocks``      what is more or less than one element: foreach, match, fragment
+- ``props``       which keyword is an attribute and which a style, for who takes both
 - ``scopes``      where in a page the item of a foreach is known
 - ``render``      records to HTML; the bindings become data attributes
 - ``style.css``   how pages look unless the program says otherwise
@@ -14,6 +15,7 @@ A binding names vars; ``web/client.js`` evaluates it and touches the page when t
 
 from __future__ import annotations
 
+from actorstate.ui.attributes import EVENT_KEYWORDS as EVENT_KEYWORDS, check_tag as check_tag
 from actorstate.ui.blocks import foreach as foreach, fragment as fragment, match as match
 from actorstate.ui.content import (
     code as code,
@@ -58,4 +60,5 @@ from actorstate.ui.forms import (
     slider as slider,
     textarea as textarea,
 )
+from actorstate.ui.props import Props as Props, sort_props as sort_props
 from actorstate.ui.render import render as render, render_page as render_page

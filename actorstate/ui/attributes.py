@@ -67,6 +67,9 @@ _DOM_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+EVENT_KEYWORDS: Final = frozenset(_DOM_EVENTS)
+"""The keywords that take a handler, such as ``on_click``."""
+
 # A half-typed text is a text, so these send each keystroke. A half-typed number is another
 # number: on its way to 15 a limit would for a moment be 1, and a cleared field no number at
 # all. So everything else sends when the person has settled: Enter, leaving the field, a spin

@@ -56,7 +56,7 @@ _PAGE: Final = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<link rel="icon" href="data:,">
+{description}<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/_actorstate/style.css">
 <script src="/_actorstate/client.js" defer></script>
 </head>
@@ -72,24 +72,35 @@ _PAGE: Final = """\
 """
 
 
-def render_page(body: Child, *, title: str, language: str = "en") -> str:
+def render_page(body: Child, *, title: str, description: str = "", language: str = "en") -> str:
     """Give the whole HTML document of a page.
 
     Args:
         body: what the page shows.
         title: the text in the browser's tab.
+        description: what search engines show; nothing is written if it is empty.
         language: the language of the page's text, as in ``en`` or ``pt-BR``.
 
     Raises:
-        TypeError: the body is nothing that can be shown, or as in `render`; or the title
-            or the language holds an expression.
+        TypeError: the body is nothing that can be shown, or as in `render`; or the title, the
+            description or the language holds an expression.
     """
-    for name, given in (("title", title), ("language", language)):
+    fixed = {"title": title, "description": description, "language": language}
+    for name, given in fixed.items():
         if isinstance(read_text(given), Expression):
             message = f"the {name} of a page cannot follow a var: it is fixed when the page is made"
             raise TypeError(message)
     shown = render(read_child("a page", body))
-    return _PAGE.format(language=html.escape(language), title=html.escape(title), body=shown)
+    return _PAGE.format(
+        language=html.escape(language),
+        title=html.escape(title),
+        description=_description(description),
+        body=shown,
+    )
+
+
+def _description(text: str) -> str:
+    return f'<meta name="description" content="{html.escape(text)}">\n' if text else ""
 
 
 def render(child: Child) -> str:

@@ -15,6 +15,8 @@ import turns
 
 MOST_TIMES = 1.5
 """How many times as long as the spike's a turn may take."""
+MOST_TIMES_WITH_ASYNCIO = 1.5
+"""How many times as long what an app with asyncio does may take as without."""
 LEAST_SHARE = 0.6
 """How many of the round trips of a bare echo there have to be."""
 
@@ -38,6 +40,13 @@ WORKLOADS = [
 ]  # fmt: skip
 
 
+OF_BOTH_FLAVORS = [
+    ("events", turns.our_burst, turns.BURST),
+    ("events, async handler", turns.our_async_burst, turns.BURST),
+    ("turns of a task", functools.partial(turns.our_tasks, 1), turns.TURNS),
+]
+
+
 def verdict(*, fine: bool) -> str:
     return "" if fine else "  MISSED"
 
@@ -54,6 +63,19 @@ def show_turns() -> tuple[bool, list[float]]:
         bound = f"{ratio:.2f} (at most {MOST_TIMES}){verdict(fine=fine)}"
         print(f"  {title:<36}{mine:>10,.0f}{spike:>10,.0f}   {bound}")
     return all_fine, measured
+
+
+def show_asyncio() -> bool:
+    """Print what a turn costs with asyncio on, beside without; tell whether that is fine."""
+    print(f"{'turns/s of one token':<38}{'asyncio':>10}{'trio':>10}   times as long with asyncio")
+    all_fine = True
+    for title, work, count in OF_BOTH_FLAVORS:
+        on, off, ratio = turns.compare(functools.partial(work, asyncio=True), work, count)
+        fine = ratio <= MOST_TIMES_WITH_ASYNCIO
+        all_fine = all_fine and fine
+        bound = f"{ratio:.2f} (at most {MOST_TIMES_WITH_ASYNCIO}){verdict(fine=fine)}"
+        print(f"  {title:<36}{on:>10,.0f}{off:>10,.0f}   {bound}")
+    return all_fine
 
 
 def show_memory() -> None:
@@ -87,10 +109,11 @@ def show_elsewhere(measured: list[float], echo: float) -> None:
 
 def main() -> int:
     quick, measured = show_turns()
+    quick_with_asyncio = show_asyncio()
     show_memory()
     close, echo = show_round_trips()
     show_elsewhere(measured, echo)
-    return 0 if quick and close else 1
+    return 0 if quick and quick_with_asyncio and close else 1
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ class Bench(State, root=True):
     def increment(self) -> None:
         self.count += 1
 
+    async def increment_async(self) -> None:
+        self.count += 1
+
     @background
     async def climb(self, turns: int) -> None:
         for _ in range(turns):
@@ -91,10 +94,10 @@ async def closed_loop(ref: Any, events: list[Any]) -> float:
 
 
 @asynccontextmanager
-async def tab(turns: int) -> AsyncGenerator[tuple[App, Any]]:
+async def tab(turns: int, *, asyncio: bool = False) -> AsyncGenerator[tuple[App, Any]]:
     """Have an app with a tab and its page; see to it that the page is told of so many turns."""
     page = Page()
-    async with App(root=Bench, mailbox_capacity=BURST + 1) as app:
+    async with App(root=Bench, mailbox_capacity=BURST + 1, asyncio=asyncio) as app:
         ref = app.directory.ref("bench")
         await ref.ask(Attach(page), block=False)
         yield app, ref
@@ -102,13 +105,18 @@ async def tab(turns: int) -> AsyncGenerator[tuple[App, Any]]:
         assert [patch.version for patch in patches] == [*range(1, turns + 1)]
 
 
-def numbered(count: int) -> list[Event]:
-    return [Event("bench.increment", [], seq, "page") for seq in range(1, count + 1)]
+def numbered(count: int, handler: str = "increment") -> list[Event]:
+    return [Event(f"bench.{handler}", [], seq, "page") for seq in range(1, count + 1)]
 
 
-async def our_burst() -> float:
-    async with tab(BURST) as (_, ref):
+async def our_burst(*, asyncio: bool = False) -> float:
+    async with tab(BURST, asyncio=asyncio) as (_, ref):
         return await burst(ref, numbered(BURST))
+
+
+async def our_async_burst(*, asyncio: bool = False) -> float:
+    async with tab(BURST, asyncio=asyncio) as (_, ref):
+        return await burst(ref, numbered(BURST, "increment_async"))
 
 
 async def our_closed_loop() -> float:
@@ -116,9 +124,9 @@ async def our_closed_loop() -> float:
         return await closed_loop(ref, numbered(CLOSED_LOOP))
 
 
-async def our_tasks(tasks: int) -> float:
+async def our_tasks(tasks: int, *, asyncio: bool = False) -> float:
     figures: list[float] = []
-    async with tab(TURNS) as (app, ref):
+    async with tab(TURNS, asyncio=asyncio) as (app, ref):
         starts = [Event("bench.climb", [TURNS // tasks], 1 + n, "page") for n in range(tasks)]
         with clock(figures):
             for start in starts:

@@ -1,0 +1,208 @@
+"""Something strikes after each step in turn, of whatever task: also as two messages cross.
+
+`test_cancellation` strikes where a holder waits. Here it is any moment: as the grant is on its way
+and nobody has taken it, as the actor comes to an end that is there already, as the app is entered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+import trio._core._run as trio_run
+from clients import Client
+from stores import WrappedStore
+from test_cancellation import EXPECTED_PHASES, OUTCOMES, TOKEN, Root, Struck, add_one, until_idle
+from trio.testing import MockClock
+
+from actorstate import App, MemoryStore
+from actorstate.actors.messages import Attach, Event
+from actorstate.state.turn import Commit
+from actorstate.stores.base import Store
+
+NOTHING, HALF, ALL = [], ["begun"], ["begun", "ended"]
+SEEDS = range(2)  # who of those that can run comes first is drawn
+
+
+class WaitingStore(WrappedStore):
+    """Its commits take some steps; and are not torn, as the contract says."""
+
+    async def commit(self, lease: Any, commit: Commit) -> None:
+        await trio.lowlevel.checkpoint()
+        await super().commit(lease, commit)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+class StrikeAfter(trio.abc.Instrument):
+    """Strikes when so many steps were taken since it was armed."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.scope = trio.CancelScope()
+        self._strike: Callable[[], object] | None = None
+
+    def arm(self, strike: Callable[[], object]) -> None:
+        self._strike = strike
+
+    def disarm(self) -> bool:
+        """Strike no more; tell whether it has."""
+        self._strike = None
+        return self.left <= 0
+
+    def watch(self) -> trio.CancelScope:
+        """Give the scope around the path, as `Struck` wants it."""
+        return self.scope
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self._strike is not None:
+            self.left -= 1
+            if self.left == 0:
+                self._strike()
+
+
+def strike_everywhere(run: Callable[..., Any], *args: Any) -> int:
+    """Run something again and again, struck one step later each time, until it gets through."""
+    steps, has_struck = 0, True
+    while has_struck:
+        steps += 1
+        assert steps < 1_000
+        has_struck = False
+        for seed in SEEDS:
+            Struck.phases, Struck.cancel = ["waiting"], StrikeAfter(steps)  # pyright: ignore
+            trio_run._r.seed(seed)
+            has_struck |= trio.run(
+                run,
+                Struck.cancel,
+                *args,
+                instruments=[Struck.cancel],
+                clock=MockClock(autojump_threshold=0),
+            )
+    return steps
+
+
+every_path = pytest.mark.parametrize("path", list(EXPECTED_PHASES))
+every_store = pytest.mark.parametrize("make_store", [MemoryStore, WaitingStore])
+
+
+def begin(app: App, page: Client, path: str) -> None:
+    """Let everybody want the turn."""
+    ref = app.directory.ref(TOKEN)
+    ref.tell(Attach(page))
+    ref.tell(Event(f"root.struck.{path}"))
+    for _ in range(3):
+        ref.tell(Event("root.struck.add"))
+        app.start_soon(add_one, app)
+
+
+async def stored(store: Store, token: str = TOKEN) -> tuple[list[str], int]:
+    """Give the steps and the others that the store has."""
+    snapshot = await store.peek(token)
+    values: Any = snapshot.values.get("root.struck", {}) if snapshot is not None else {}
+    return values.get("steps", []), values.get("others", 0)
+
+
+# ---- at a task, while the app goes on -----------------------------------------------------------
+
+
+@every_path
+@every_store
+@pytest.mark.parametrize("how", ["scope", "cancel", "stop"])
+def test_a_task_that_is_struck_at_any_step_leaves_the_state_whole_and_the_mailbox_moving(
+    path: str, make_store: Callable[[], Store], how: str
+) -> None:
+    assert strike_everywhere(strike_a_task, path, make_store, how) > len(EXPECTED_PHASES[path])
+
+
+async def strike_a_task(
+    strike: StrikeAfter, path: str, make_store: Callable[[], Store], how: str
+) -> bool:
+    store, page = make_store(), Client()
+    async with App(root=Root, store=store) as app:
+        with trio.fail_after(5):
+            begin(app, page, path)
+            strike.arm(strike.scope.cancel if how == "scope" else lambda: end_tasks(app, how))
+            await until_idle(app)
+            has_struck = strike.disarm()
+            await add_one(app)
+        async with app.modify_state(TOKEN) as state:
+            steps = list(state.get_substate(Struck).steps)
+            assert state.get_substate(Struck).others == 7
+        if how == "stop":  # what has begun comes to its end
+            assert steps == (ALL if "inside" in Struck.phases else NOTHING)
+        else:
+            assert steps in OUTCOMES[Struck.phases[-1]]
+        assert (page.state["root.struck"]["steps"], 7) == await stored(store) == (steps, 7)
+        assert not app.directory.door(TOKEN)._waiting
+    return has_struck
+
+
+def end_tasks(app: App, how: str) -> None:
+    for task in app.background_tasks:
+        getattr(task, how)()
+
+
+# ---- at the app ---------------------------------------------------------------------------------
+
+
+@every_path
+@every_store
+def test_leaving_the_app_at_any_step_lets_what_has_begun_come_to_its_end(
+    path: str, make_store: Callable[[], Store]
+) -> None:
+    assert strike_everywhere(leave, path, make_store) > len(EXPECTED_PHASES[path])
+
+
+async def leave(strike: StrikeAfter, path: str, make_store: Callable[[], Store]) -> bool:
+    store, page, told = make_store(), Client(), trio.Event()
+    with trio.fail_after(5):
+        async with App(root=Root, store=store) as app:
+            begin(app, page, path)
+            strike.arm(told.set)
+            with trio.move_on_after(1):
+                await told.wait()
+            has_struck = strike.disarm()
+    steps, others = await stored(store)
+    assert steps == (ALL if "inside" in Struck.phases else NOTHING)
+    assert 3 <= others <= 6  # every event, and those of the others that had begun
+    if path == "two_tokens":
+        assert (await stored(store, "other"))[0] == (["there"] if steps else [])
+    check_left(app, page, steps)
+    return has_struck
+
+
+@every_path
+@every_store
+def test_an_app_that_is_cancelled_at_any_step_leaves_in_the_store_what_it_showed(
+    path: str, make_store: Callable[[], Store]
+) -> None:
+    assert strike_everywhere(break_off, path, make_store) > len(EXPECTED_PHASES[path])
+
+
+async def break_off(strike: StrikeAfter, path: str, make_store: Callable[[], Store]) -> bool:
+    store, page = make_store(), Client()
+    app = App(root=Root, store=store)
+    with trio.fail_after(5), trio.CancelScope() as scope:
+        async with app:
+            begin(app, page, path)
+            strike.arm(scope.cancel)
+            await trio.sleep(1)
+            strike.disarm()
+    strike.disarm()
+    steps, _ = await stored(store)
+    assert steps in (NOTHING, ALL) or (path == "block_with_yield" and steps == HALF)
+    if path == "two_tokens" and steps:
+        assert (await stored(store, "other"))[0] == ["there"]
+    check_left(app, page, steps)
+    async with App(root=Root, store=store) as app:  # and goes on from there
+        await add_one(app)
+        async with app.modify_state(TOKEN) as state:
+            assert list(state.get_substate(Struck).steps) == steps
+    return scope.cancelled_caught
+
+
+def check_left(app: App, page: Client, steps: list[str]) -> None:
+    assert app.background_tasks == set()
+    assert page.closed
+    assert page.version < 0 or page.state["root.struck"]["steps"] == steps
