@@ -292,6 +292,7 @@ def test_the_demo_has_the_kettle_beside_pages_of_our_own(
         expect(page.get_by_text(TEA)).to_be_visible()
         wait_for_heat(page)
         page.get_by_role("link", name="Background task").click()
+        expect(page.get_by_role("heading")).not_to_be_empty()
         eventually(page, lambda: int(page.get_by_role("heading").inner_text()[0]) > 0)
         assert_content(demo)
 

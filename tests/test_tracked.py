@@ -23,7 +23,7 @@ from actorstate.state.shapes import shape_of
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
 from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import Turn, hold, release
+from actorstate.state.turn import Commit, Turn, hold, release
 from actorstate.stores.journal import Draft
 
 _names = itertools.count()
@@ -39,6 +39,11 @@ def make_state(vars_: dict[str, tuple[Kind, Any]]) -> type[State]:
 
 def make_tree(cls: type[State]) -> StateTree:
     return StateTree(Schema.of(cls), "token", NoDoor())
+
+
+def is_turned(commit: Commit) -> bool:
+    """Tell whether a commit takes items out of a list, and puts others in."""
+    return {"add", "remove"} <= {operation.op for operation in commit.operations}
 
 
 class World:
@@ -109,7 +114,11 @@ class World:
         assert as_json(self.client) == as_json(self.tree.public())
         assert (self.tree.version > versions) == (commit is not None)
         if not any(name.startswith("_") for name in self.kinds):
-            assert (commit is not None) == (as_json(self.client) != before)
+            is_changed = as_json(self.client) != before
+            assert commit is not None or not is_changed
+            # Told in vain is no more than that equal items of a list have changed places: to know
+            # that would be to compare all of the list.
+            assert commit is None or is_changed or is_turned(commit)
 
     def reload(self) -> None:
         """What the store has makes the same state."""
@@ -414,6 +423,18 @@ def operations(tree: StateTree, change: Any) -> list[tuple[Any, ...]]:
     return [] if commit is None else [
         tuple(operation.to_json().values()) for operation in commit.operations
     ]  # fmt: skip
+
+
+def test_a_list_that_is_turned_by_equal_items_reads_as_before_and_tells_nothing() -> None:
+    class Turned(State, root=True):
+        sets: list[set[int]] = [{1}, {1}]
+
+    def turn(state: Any) -> None:
+        state.sets.append(set())
+        state.sets.pop(0)
+        state.sets[1].add(1)
+
+    assert operations(make_tree(Turned), turn) == []
 
 
 @pytest.mark.parametrize(

@@ -437,17 +437,28 @@ class ListNet:
     def covers(self, key: int) -> bool:
         return self.is_whole or any(gap.start <= key < gap.stop for gap in self.gaps)
 
+    @property
+    def is_as_long(self) -> bool:
+        """Whether the list has as many items as before."""
+        return sum(gap.added - len(gap.removed) for gap in self.gaps) == 0
+
     def replaced(self) -> Iterator[tuple[Shape, Any]]:
+        if self.is_whole:  # of another length it cannot read as before
+            if self.is_as_long:
+                yield self.node.actorstate_shape, self.node
+            return
         for gap in self.gaps:
             for old in gap.removed[: gap.added]:
                 yield self.node.actorstate_shape.item, old
 
     def operations(self, path: Path, old_plain: OldPlain) -> Iterator[Operation]:
-        each = self._each_item(path, old_plain)
         if not self.is_whole:
-            yield from each
-        elif next(each, None) is not None:  # or all of it reads as before, as when sorted twice
-            plain = self.node.actorstate_shape.to_plain(self.node)
+            yield from self._each_item(path, old_plain)
+            return
+        shape = self.node.actorstate_shape
+        plain = shape.to_plain(self.node)
+        # It may read as before, as when it is sorted twice, or turned by items that are equal.
+        if not (self.is_as_long and same_json(old_plain(shape, self.node), plain)):
             yield Operation("replace", pointer(*path), plain)
 
     def _each_item(self, path: Path, old_plain: OldPlain) -> Iterator[Operation]:
