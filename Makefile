@@ -27,6 +27,7 @@ check: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-dev
 	$(RUN) tests/benchmarks/state.py
+	$(RUN) tests/benchmarks/stores.py
 	$(RUN) tests/benchmarks/run.py
 
 system:

@@ -56,6 +56,7 @@ from actorstate.state.router import Router as Router
 from actorstate.state.state import State as State
 from actorstate.stores.base import Store as Store
 from actorstate.stores.memory import MemoryStore as MemoryStore
+from actorstate.stores.sqlite import SQLiteStore as SQLiteStore
 from actorstate.ui import (
     button as button,
     checkbox as checkbox,

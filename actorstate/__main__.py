@@ -9,17 +9,22 @@ import importlib.util
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from actorstate.app import App
+from actorstate.exceptions import SnapshotError, StoreError
 from actorstate.stores.base import Store
+from actorstate.stores.inspect import as_text, lines, seconds_of
+from actorstate.stores.sqlite import SQLiteStore
 from actorstate.stores.urls import open_store
 
 _DEFAULT_NAME: Final = "app"
+_DEFAULT_FOLDER: Final = ".actorstate"
 _HIGHEST_PORT: Final = 65_535
 _COLLECTOR_THRESHOLD: Final = 20_000  # allocations between two rounds; Python's default is 700
 
@@ -35,12 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: instead of those of the process.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
-        store = _open_store(options.store) if options.store else None
-        trio.run(_serve, load_app(options.target), options, store)
+        options.run(options)
     except UsageError as error:
         print(f"actorstate: {error}", file=sys.stderr)
         return 2
@@ -58,14 +59,45 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--port", default=8000, type=_port, help="port, 0 for a free one (%(default)s)"
     )
-    run.add_argument("--store", help="where state rests, as in memory:// (the app's own)")
+    run.add_argument(
+        "--store",
+        help="where state rests: memory://, sqlite:///state.db (the app's own; if it has none, "
+        "the SQLite file .actorstate/TARGET.db)",
+    )
     run.add_argument(
         "--log-level",
         default="info",
         choices=("debug", "info", "warning", "error"),
         help="least severity that is logged (%(default)s)",
     )
+    run.set_defaults(run=_run)
+    _add_store_commands(commands.add_parser("store", help="look after what is stored"))
     return parser
+
+
+def _add_store_commands(store: argparse.ArgumentParser) -> None:
+    commands = store.add_subparsers(required=True, metavar="command")
+    inspect = commands.add_parser("inspect", help="show what is stored")
+    inspect.add_argument("url", help="the store, as in sqlite:///.actorstate/app.db")
+    inspect.add_argument("token", nargs="?", help="the tab to show in full (a line for each tab)")
+    inspect.set_defaults(run=_inspect_at)
+    expire = commands.add_parser("expire", help="forget tabs that nobody has used for long")
+    expire.add_argument("url", help="the store")
+    expire.add_argument(
+        "--older-than",
+        default=30 * 86_400.0,
+        type=_period,
+        metavar="TIME",
+        help="time since their last change: seconds, or as in 90m, 24h, 7d (30d)",
+    )
+    expire.set_defaults(run=_expire_at)
+
+
+def _period(text: str) -> float:
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _port(text: str) -> int:
@@ -75,12 +107,80 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _open_store(url: str) -> Store:
+def _run(options: argparse.Namespace) -> None:
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    store = _open_store(options.store) if options.store else None
+    app = load_app(options.target)
+    if store is None and not app.has_own_store:
+        store = _open_default_store(options.target)
+    trio.run(_serve, app, options, store)
+
+
+def _open_store(url: str, *, read_only: bool = False) -> Store:
     try:
-        return open_store(url)
-    except ValueError as error:
-        message = f"--store: {error}"
+        return open_store(url, read_only=read_only)
+    except (ValueError, StoreError) as error:
+        message = f"--store: {error}" if not read_only else str(error)
         raise UsageError(message) from error
+
+
+def _open_default_store(target: str) -> Store:
+    """Open the file of an app, in a folder of the place where it is started.
+
+    For its owner's eyes: who can read a token is its tab. And not to be checked in.
+    """
+    place = target.partition(":")[0]
+    name = Path(place).stem if place.endswith(".py") else place
+    folder = Path(_DEFAULT_FOLDER)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+        return SQLiteStore(folder / f"{name}.db")
+    except OSError as error:  # StoreError is one
+        message = f"{error}. Choose another place with --store, or memory:// for none"
+        raise UsageError(message) from error
+
+
+def _inspect_at(options: argparse.Namespace) -> None:
+    trio.run(_inspect, options.url, options.token)
+
+
+def _expire_at(options: argparse.Namespace) -> None:
+    trio.run(_expire, options.url, options.older_than)
+
+
+async def _inspect(url: str, token: str | None) -> None:
+    store = _open_store(url, read_only=True)
+    async with _closing(store):
+        if token is None:
+            async for line in lines(store):
+                print(line)
+            return
+        snapshot = await store.peek(token)
+        if snapshot is None:
+            message = f"{url} has nothing of the token {token!r}"
+            raise UsageError(message)
+        print(as_text(snapshot))
+
+
+async def _expire(url: str, older_than: float) -> None:
+    store = _open_store(url)
+    async with _closing(store):
+        print(f"forgotten: {await store.expire(older_than)}")
+
+
+@asynccontextmanager
+async def _closing(store: Store) -> AsyncGenerator[None]:
+    """Close a store in the end; what it cannot do is said in a sentence."""
+    try:
+        yield
+    except (StoreError, SnapshotError) as error:
+        raise UsageError(str(error)) from error
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.aclose()
 
 
 def load_app(target: str) -> App:

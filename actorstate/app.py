@@ -132,6 +132,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
     ) -> None:
         self._root: Final = root
         self._store: Store = store if store is not None else MemoryStore()
+        self._has_own_store = store is not None
         self._limits: Final = Limits(
             _at_least(1, mailbox_capacity=mailbox_capacity),
             _at_least(1, max_waiters=max_waiters),
@@ -156,6 +157,11 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         """The running background tasks of all tokens. Live: a task that ends is gone from it."""
         return self._background_tasks
 
+    @property
+    def has_own_store(self) -> bool:
+        """Whether the program gave it a store."""
+        return self._has_own_store
+
     def use_store(self, store: Store) -> None:
         """Let state trees rest in another store, from the next time the app is entered.
 
@@ -165,7 +171,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         if self._nursery is not None:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
-        self._store = store
+        self._store, self._has_own_store = store, True
 
     def add_page(
         self,

@@ -94,12 +94,20 @@ class Server:
     def __init__(self, target: Path, logs: Path, port: int = 0) -> None:
         self._stdout: Final = logs / "stdout"
         self._stderr: Final = logs / "stderr"
-        command = [sys.executable, "-m", "actorstate", "run", str(target), "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "actorstate",
+            "run",
+            str(target.resolve()),
+            "--port",
+            str(port),
+        ]
         # The address has to arrive although nobody asked for unbuffered output.
         environment = {**os.environ, "PYTHONUNBUFFERED": ""}
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process: Final = subprocess.Popen(
-                command, stdout=stdout, stderr=stderr, cwd=ROOT, env=environment
+                command, stdout=stdout, stderr=stderr, cwd=logs, env=environment
             )
         try:
             self.url: Final = self._read_address()

@@ -380,9 +380,9 @@ class Work(State):
 
 
 class Remembering(MemoryStore):
-    async def commit(self, token, commit):
+    async def commit(self, lease, commit):
         await super().commit(lease, commit)
-        snapshot = await self.peek(token)
+        snapshot = await self.peek(lease.token)
         (here / "stored").write_text(str(snapshot.values))
 
 

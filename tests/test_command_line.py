@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -24,17 +25,21 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
+def _path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)  # where the store of an app that has none is made
 
 
 @contextmanager
 def running(*arguments: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Start the command line in a process of its own; give it and the address it prints."""
     command = [sys.executable, "-m", "actorstate", "run", *arguments, "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        TemporaryDirectory() as here,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
             found = re.search(r"http://\S+", process.stdout.readline())
@@ -166,7 +171,7 @@ def test_a_port_that_is_taken_is_said_plainly() -> None:
     with running(target, "--store", "memory://") as (_, address):
         port = address.rpartition(":")[2]
         done = subprocess.run(
-            [sys.executable, "-m", "actorstate", "run", target, "--port", port],
+            [sys.executable, "-m", "actorstate", "run", target, "--port", port, "--store", "memory://"],
             capture_output=True, text=True, timeout=20, check=False, env=dict(os.environ),
         )  # fmt: skip
     assert done.returncode == 2

@@ -29,7 +29,7 @@ from actorstate import (
     background,
     console_log,
 )
-from actorstate.actors.messages import Attach, Detach, Event, Welcome
+from actorstate.actors.messages import Attach, Detach, EffectRequest, Event, Origin, Welcome
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Lease, Loaded
 
@@ -476,6 +476,43 @@ async def test_nothing_is_shown_without_a_commit_by_who_does_not_own_the_token(
         owned(app, "look", seq=1)
         await wait_all_tasks_blocked()
         assert (again.effects, again.ack, again.closed) == ([], 0, True)
+
+
+async def test_an_effect_outside_of_turns_waits_until_the_token_is_back(
+    autojump_clock: MockClock,
+) -> None:
+    class Forgetful(WrappedStore):
+        """Its leases are lost as soon as somebody asks for them."""
+
+        losses = 2
+
+        async def load(self, token: str, on_wanted: Callable[[], None]) -> Any:
+            loaded = await super().load(token, on_wanted)
+            return Loaded(loaded.snapshot, UncertainLease(loaded.lease))
+
+        async def commit(self, lease: Any, commit: Commit) -> None:
+            await super().commit(lease.inner, commit)
+
+        async def release(self, lease: Any) -> None:
+            await super().release(lease.inner)
+
+        async def confirm(self, lease: Any) -> None:
+            await trio.lowlevel.checkpoint()
+            if confirms and self.losses:
+                self.losses -= 1
+                await self.inner.release(lease.inner)
+                raise LeaseLostError("taken over")
+
+    confirms = False
+    async with App(root=Root, store=Forgetful()) as app:
+        page = join(app)
+        await wait_all_tasks_blocked()
+        confirms = True
+        mailbox = app.directory.ref(TOKEN).mailbox
+        mailbox.post_always(EffectRequest(console_log("late"), Origin("page")))
+        await trio.sleep(10)
+        assert [effect.args for effect in page.effects] == [{"value": "late"}]
+        assert not page.closed
 
 
 @attrs.frozen

@@ -796,7 +796,7 @@ async def test_an_end_that_cannot_be_stored_is_stored_with_the_next_commit(
     store.error = OSError("full")
     await end_of_tasks(app)
     store.error = None
-    assert "token actor of tab: the snapshot does not know yet what has ended" in caplog.text
+    assert "token tab: the snapshot does not know yet what has ended" in caplog.text
     assert len(await records(store)) == 1
     await fire(app, Connected.write)
     assert await records(store) == []

@@ -22,6 +22,7 @@ from actorstate.state.patch import Operation
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Lease
+from actorstate.stores.sqlite import SQLiteStore
 
 TOKEN: Final = "a tab"  # noqa: S105 - a name, to a store
 
@@ -52,6 +53,23 @@ async def memory(_: Path) -> AsyncGenerator[Home]:
 
 
 @asynccontextmanager
+async def sqlite(path: Path) -> AsyncGenerator[Home]:
+    file = path / "state.db"
+    store = SQLiteStore(file)  # one process has the file, and so one store
+
+    @asynccontextmanager
+    async def reopen() -> AsyncGenerator[Store]:
+        await store.aclose()
+        again = SQLiteStore(file)
+        yield again
+        await again.aclose()
+
+    async with running(store):
+        yield Home(store, store, reopen)
+    await store.aclose()
+
+
+@asynccontextmanager
 async def running(*stores: Store) -> AsyncGenerator[None]:
     """Let stores do what they do beside the calls, each under the name ``app N``."""
     async with trio.open_nursery() as nursery:
@@ -64,6 +82,7 @@ async def running(*stores: Store) -> AsyncGenerator[None]:
 
 HOMES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[Home]]]] = {
     "memory": memory,
+    "sqlite": sqlite,
 }
 
 

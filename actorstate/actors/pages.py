@@ -52,7 +52,8 @@ class Pages:
         self._loads: Final[dict[str, PageLoad]] = {}
         self.owes: Final[dict[str, int]] = {}
         """The events that are done, and that the snapshot does not know of, by page load."""
-        self._cut: Final[dict[str, int]] = {}
+        self.cut_off: Final[dict[str, int]] = {}
+        """Page loads that are to come back, with the number of the event to come back with."""
 
     def restore(self, done: Mapping[str, int]) -> None:
         """Take over which events are done, as the snapshot has it."""
@@ -162,7 +163,7 @@ class Pages:
         """
         if origin.seq is None:
             return
-        self._cut.setdefault(origin.instance or "", origin.seq)
+        self.cut_off.setdefault(origin.instance or "", origin.seq)
         text = "the state of this tab cannot be stored at the moment"
         self._send(origin, Failure("unavailable", text))
         for connection in self._connections:
@@ -172,13 +173,13 @@ class Pages:
     def is_cut(self, origin: Origin) -> bool:
         """Tell whether an event comes to nothing, since one before it is still to come again."""
         instance = origin.instance or ""
-        if not self._cut or origin.seq is None or instance not in self._cut:
+        if origin.seq is None or instance not in self.cut_off:
             return False
         page_load = self._loads.get(instance)
         done = page_load.done if page_load is not None else 0
-        if origin.seq > max(self._cut[instance], done + 1):
+        if origin.seq > max(self.cut_off[instance], done + 1):
             return True
-        del self._cut[instance]
+        del self.cut_off[instance]
         return False
 
     def reject(self, origin: Origin, code: str, message: str, where: str | None = None) -> None:

@@ -22,6 +22,7 @@ from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
+from actorstate.actors.ledger import Ledger
 from actorstate.actors.limits import Limits
 from actorstate.actors.messages import (
     NOBODY,
@@ -49,6 +50,8 @@ from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
     BadArgumentsError,
+    LeaseLostError,
+    StoreUnavailableError,
     TooManyTasksError,
     UnknownHandlerError,
 )
@@ -57,7 +60,7 @@ from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.tree import Schema, token_label
-from actorstate.state.turn import Commit, Turn, TurnState, hold, release
+from actorstate.state.turn import Commit, Turn, hold, release
 from actorstate.stores.base import CommitNow, Store
 
 logger: Final = logging.getLogger("actorstate.actors")
@@ -145,10 +148,16 @@ class TokenActor(TrioActor):
             on_wanted=self._on_wanted,
             on_dropped=self._on_dropped,
         )
+        self._ledger: Final = Ledger(
+            self._tree,
+            self._tenure,
+            self._pages,
+            self._tasks,
+            self._calls,
+            wants_whole=services.commit_now is None,
+        )
         self._is_fresh = True
         self._is_doubtful = False
-        self._schema: str | None = services.schema.fingerprint
-        """What the snapshot does not say yet of the schema."""
         self._has_served = False
         self._is_told = False
         self._overtime = 0
@@ -257,7 +266,7 @@ class TokenActor(TrioActor):
     async def _give_up(self) -> None:
         """Let others have the token, with everything stored."""
         self._overtime = 0
-        await self._save_or_later(also_pages=bool(self._pages.owes))
+        await self._ledger.save_or_later(all_of_it=True)
         await self._tenure.give_up()
 
     def _on_wanted(self) -> None:
@@ -332,15 +341,11 @@ class TokenActor(TrioActor):
             is_migrated = self._tree.restore(snapshot)
         self._pause = 0.0 if is_new else min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         self._is_fresh = self._is_doubtful = False
-        fingerprint = self._services.schema.fingerprint
-        self._schema = fingerprint if snapshot.schema != fingerprint else None
-        self._pages.restore(snapshot.done)
+        due = self._ledger.take_over(snapshot)
         await self._take_over_tasks(snapshot)
         if is_migrated:
-            commit = self._tree.rewriting(snapshot)
-            await self._store(self._entry(commit, (), NOBODY))
-            self._tree.rewritten(commit)
-        for record in self._calls.restore(snapshot.calls):
+            await self._ledger.rewrite(snapshot)
+        for record in due:
             self._queue(record)
         if is_shown:
             self._pages.renew(Welcome(self._token, self._tree.version, 0, self._tree.public()))
@@ -389,7 +394,7 @@ class TokenActor(TrioActor):
         origin = event.origin
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin, is_saved=True)
-        if self._pages.is_cut(origin):
+        if self._pages.cut_off and self._pages.is_cut(origin):
             return None
         try:
             handler = self._services.schema.handler(event.name)
@@ -410,7 +415,7 @@ class TokenActor(TrioActor):
             await self._do(call.invocation.handler, call.invocation.args, call.origin)
         if call_id is not None and self._tenure.is_held:
             self._calls.done(call_id)
-            await self._save_or_later()
+            await self._ledger.save_or_later()
 
     def _do(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> Awaitable[None]:
         """Run a handler; or start it, or cancel those that run, if it is a background task."""
@@ -521,12 +526,12 @@ class TokenActor(TrioActor):
         except TooManyTasksError as error:
             logger.warning("token %s: %s", token_label(self._token), error)
             self._services.reporter.report(error, self._context_of(job))
-            await self._save_or_later()
+            await self._ledger.save_or_later()
             return self._pages.reject(
                 origin, "too_many_tasks", f"{handler.full_name} was not started: too many run"
             )
         try:
-            is_saved = await self._save(origin)
+            is_saved = await self._ledger.save(origin)
         except Exception as error:  # noqa: BLE001 - not swallowed: reported, like a handler's own
             self._tasks.drop(job)
             return self._report(handler, arguments, origin, error)
@@ -534,7 +539,7 @@ class TokenActor(TrioActor):
             self._launch(job)
         else:
             self._tasks.replace_others(job)
-            await self._save_or_later()
+            await self._ledger.save_or_later()
         return self._pages.acknowledge(origin, is_saved=is_saved)
 
     def _launch(self, job: Job) -> None:
@@ -560,7 +565,7 @@ class TokenActor(TrioActor):
         following = self._tasks.ended(job, is_suspended=end.is_suspended)
         if following is not None:
             self._launch(following)
-        await self._save_or_later()
+        await self._ledger.save_or_later()
         if end.error is not None:
             await self._on_background_error(job, end.error)
 
@@ -577,8 +582,11 @@ class TokenActor(TrioActor):
     async def _cancel_tasks(self, handler: Handler, origin: Origin) -> None:
         self._tasks.cancel(lambda job: job.handler is handler)
         self._tasks.cancel_elsewhere(handler.full_name)
-        await self._save_or_later()
-        self._pages.acknowledge(origin)
+        await self._ledger.save_or_later()
+        if await self._may_show():
+            self._pages.acknowledge(origin)
+        else:
+            self._pages.cut(origin)
 
     def _resume(self, record: TaskRecord) -> None:
         """Start a background task again that ran when the token's last actor ended."""
@@ -659,10 +667,10 @@ class TokenActor(TrioActor):
         if self._commit_now is not None:
             return self._conclude_now(turn, commit, follow_ups, origin)
         messages, calls = self._plan(follow_ups, origin)
-        entry = self._entry_or_none(commit, calls, origin)
+        entry = self._ledger.entry(commit, calls, origin)
         try:
             if entry is not None:
-                await self._store(entry)
+                await self._ledger.store(entry)
             else:
                 await self._tenure.confirm()
         except BaseException:
@@ -679,11 +687,10 @@ class TokenActor(TrioActor):
     ) -> None:
         """Do the same without waiting, in whatever task; the store never waits."""
         messages, calls = self._plan(follow_ups, origin) if follow_ups else ((), ())
-        entry = self._entry_or_none(commit, calls, origin)
+        entry = self._ledger.entry(commit, calls, origin)
         try:
             if entry is not None:
-                self._tenure.commit_at_once(entry)
-                self._stored(entry)
+                self._ledger.store_at_once(entry)
             else:
                 self._tenure.confirm_at_once()
         except BaseException:
@@ -746,112 +753,21 @@ class TokenActor(TrioActor):
             if isinstance(message, Call) and message.job is not None:
                 self._tasks.forget(self._tasks.planned(message.job))
 
-    # ---- what is stored --------------------------------------------------------------------
-
-    def _entry_or_none(
-        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
-    ) -> Commit | None:
-        """Give what the store is to have of the end of a turn; None if that is nothing."""
-        if commit is None and not calls and origin.call is None and self._is_saved:
-            return None
-        return self._entry(commit, calls, origin)
-
-    @property
-    def _is_saved(self) -> bool:
-        """Whether the snapshot has all that cannot wait for the next change."""
-        return self._tasks.is_saved and not self._calls.unsaved
-
-    def _entry(
-        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
-    ) -> Commit:
-        """Give what the store is to have: a commit, if there is one, and all that goes with it."""
-        if commit is None:
-            commit = Commit(self._tree.version, (), ())
-        done, ran = self._pages.owed(origin), self._calls.ran(origin)
-        return Commit(
-            commit.version,
-            commit.changes,
-            commit.operations,
-            None if self._tasks.is_saved else self._tasks.records(),
-            done,
-            calls,
-            ran,
-            self._schema,
-            self._whole_with(commit.version, done, calls, ran)
-            if self._commit_now is None
-            else None,
-        )
-
-    def _whole_with(
-        self,
-        version: int,
-        done: tuple[tuple[str, int], ...],
-        calls: tuple[CallRecord, ...],
-        ran: tuple[str, ...],
-    ) -> Callable[[], Snapshot] | None:
-        """Give what makes a snapshot of everything; None while tasks of a block may be writing."""
-        turn = self._tree.turn
-        if turn is not None and turn.state is not TurnState.COMMITTING:
-            return None
-        return functools.partial(self._whole, version, dict(done), calls, ran)
-
-    def _whole(
-        self,
-        version: int,
-        done: Mapping[str, int],
-        calls: tuple[CallRecord, ...],
-        ran: tuple[str, ...],
-    ) -> Snapshot:
-        """Give the snapshot as it is with an entry."""
-        due = [record for record in self._calls.records() if record.id not in ran]
-        return Snapshot(
-            version,
-            self._tree.stored_values(),
-            self._tasks.records(),
-            {**self._pages.done(), **done},
-            (*due, *calls),
-            self._services.schema.fingerprint,
-        )
-
-    async def _store(self, entry: Commit) -> None:
-        await self._tenure.commit(entry)
-        self._stored(entry)
-
-    def _stored(self, entry: Commit) -> None:
-        """Take note of what the snapshot has now."""
-        if entry.tasks is not None:
-            self._tasks.saved()
-        if self._pages.owes:
-            self._pages.saved()
-        if entry.calls or entry.ran:
-            self._calls.stored(entry.calls, entry.ran)
-        self._schema = None
-
-    async def _save(self, origin: Origin = NOBODY) -> bool:
-        """Let the snapshot have what it has not, and what is done with it; tell if there was."""
-        if self._is_saved:
-            return False
-        await self._store(self._entry(None, (), origin))
-        return True
-
-    async def _save_or_later(self, *, also_pages: bool = False) -> None:
-        """Let the snapshot know what has ended; if the store fails, with the next commit.
-
-        Args:
-            also_pages: whether to store events alone, which are done and have changed nothing.
-        """
-        if not self._tenure.may_store or (self._is_saved and not also_pages):
-            return
-        try:
-            await self._store(self._entry(None, (), NOBODY))
-        except Exception:
-            logger.exception("%s: the snapshot does not know yet what has ended", self)
-
     # ---- connections -----------------------------------------------------------------------
 
     async def _on_effect_request(self, request: EffectRequest) -> None:
-        await self._tenure.confirm()
-        self._pages.ask_for(request.effect, request.origin)
+        if await self._may_show():
+            self._pages.ask_for(request.effect, request.origin)
+        else:
+            self.mailbox.post_always(request)  # for when the token is back
+
+    async def _may_show(self) -> bool:
+        """Make sure that the token is held, before something is shown that was not stored now."""
+        try:
+            await self._tenure.confirm()
+        except (LeaseLostError, StoreUnavailableError):
+            logger.info("%s has lost its token", self)
+        return self._tenure.is_held
 
     async def _attach(self, message: Attach) -> None:
         connection = message.connection
@@ -922,7 +838,7 @@ class TokenActor(TrioActor):
         was_connected, self._is_connected = self._is_connected, False
         self._is_gone = True
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
-        await self._save_or_later()
+        await self._ledger.save_or_later()
         if was_connected:
             await self._run_hooks("on_disconnect", NOBODY)
 

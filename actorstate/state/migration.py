@@ -56,10 +56,10 @@ def migrated(
 def _migrate_of(cls: type[State]) -> Migrate | None:
     """Give the ``migrate`` of a state: its own, or of a mixin; a parent's is for the parent."""
     for base in cls.__mro__:
-        if "migrate" in vars(base):
-            return cast("Any", cls).migrate
         if base is not cls and hasattr(base, "definition") and not is_mixin(base):
             break
+        if "migrate" in vars(base):
+            return cast("Any", cls).migrate
     return None
 
 

@@ -61,6 +61,10 @@ class Draft:
             self._schema = commit.schema
         if commit.done:
             self._take_done(commit.done)
+        if commit.ran or commit.calls:
+            self._take_calls(commit)
+
+    def _take_calls(self, commit: Commit) -> None:
         for one in commit.ran:
             self._calls.pop(one, None)
         for call in commit.calls:
@@ -69,9 +73,13 @@ class Draft:
     def _take_done(self, done: tuple[tuple[str, int], ...]) -> None:
         for instance, seq in done:
             if instance != self._last:
-                self._done.pop(instance, None)  # in again, and so the last
-                self._last = instance
+                self._put_last(instance)
             self._done[instance] = seq
+
+    def _put_last(self, instance: str) -> None:
+        """Let a page load be the one that is forgotten last."""
+        self._done[instance] = self._done.pop(instance, 0)
+        self._last = instance
         while len(self._done) > REMEMBERED_PAGE_LOADS:
             del self._done[next(iter(self._done))]
 

@@ -1,0 +1,31 @@
+"""What is served to be killed: a tab that counts what it is sent, and lets something follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actorstate import App, State, heading
+
+
+class Tally(State, root=True):
+    count: int = 0
+    numbers: list[int] = []
+    followed: list[int] = []
+    text: str = ""
+
+    def add(self, number: int) -> Any:
+        self.count += 1
+        self.numbers.append(number)
+        if number % 3 == 0:
+            return Tally.follow(number)  # pyright: ignore
+        return None
+
+    def fill(self, size: int) -> None:
+        self.text = "x" * size
+
+    def follow(self, number: int) -> None:
+        self.followed.append(number)
+
+
+app = App(root=Tally)
+app.add_page(heading(Tally.count))
