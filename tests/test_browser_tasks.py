@@ -302,6 +302,7 @@ def test_a_task_outlives_a_reload_and_ends_some_time_after_its_tab(visitor: Visi
     expect(headline(watching)).to_have_text(both)
 
     page.reload()
+    expect(headline(page)).not_to_be_empty()
     reloaded_at = number(page)
     eventually(page, lambda: number(page) > reloaded_at + GRACE)
     expect(page.locator("#starts")).to_have_text("1")

@@ -56,6 +56,17 @@ DOWN_MEANWHILE = Program(
     (Script("task", 0, (Block(0, (Step("child", 0), Step("apply", 1), Step("yield"))),)),),
     store=(-2,),
 )
+OVERDUE_BESIDE_A_CHILD = Program(
+    (
+        Script(
+            "task",
+            0,
+            (Block(0, (Step("sleep", 3), Step("child", 0), Step("sleep", 3))),),
+        ),
+    ),
+    turn_timeout=5,
+    flavor="mixed",
+)
 DOWN = attrs.evolve(ONE_YIELD, store=(0, -1))
 
 
@@ -139,6 +150,7 @@ def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
 @examples(4)
 @given(programs(longest=8, stores=True, timeouts=True), st.random_module())
 @example(OVERDUE, None)
+@example(OVERDUE_BESIDE_A_CHILD, None)
 @example(DOWN, None)
 @example(DOWN_MEANWHILE, None)
 def test_law_what_took_too_long_or_was_not_stored_leaves_nothing(

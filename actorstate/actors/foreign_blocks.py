@@ -16,7 +16,7 @@ from typing import Any, Final, Never, TypeVar, final
 import trio
 
 from actorstate.actors.flavor import ForeignTask
-from actorstate.actors.holding import OF_BEING_OVERDUE, Asker, Holding
+from actorstate.actors.holding import Asker, Holding, comes_of_being_overdue
 from actorstate.actors.messages import TurnEnd
 from actorstate.actors.task_scope import current_run
 from actorstate.actors.turns import TokenDoor, TurnGrant, stopped
@@ -254,10 +254,10 @@ class ForeignTaskBlock:
         release(errand.turn)
         if not errand.is_over:  # there was an error, or a cancellation before its end was begun
             errand.give_back()
-        if errand.holding.is_overdue:
-            is_of_that = failure is None or isinstance(failure, OF_BEING_OVERDUE)
-            if self._task.uncancel() and is_of_that:
-                raise errand.holding.timeout() from failure
+        # Whatever it ended with, it is cancelled no more; nor is it told so, unless by nobody else.
+        is_told = errand.holding.is_overdue and self._task.uncancel()
+        if is_told and comes_of_being_overdue(failure):
+            raise errand.holding.timeout() from failure
 
     def give_back(self) -> None:
         """Undo it, as a block that was entered and is never left."""

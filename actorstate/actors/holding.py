@@ -20,7 +20,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Final, TypeAlias, final
+from typing import Final, TypeAlias, cast, final
 
 import trio
 
@@ -35,9 +35,21 @@ logger: Final = logging.getLogger("actorstate.actors")
 Asker: TypeAlias = trio.lowlevel.Task | threading.Thread | ForeignTask
 """Who asks for a turn, and holds it then: what goes on only when that is answered."""
 
-OF_BEING_OVERDUE: Final = (ImmutableStateError, asyncio.CancelledError)
-"""What a block can raise because it is overdue, beside trio's cancellation: code that cannot be
-cancelled comes to a write, and code of asyncio is cancelled as that knows it."""
+# What a block can raise because it is overdue, beside trio's cancellation: code that cannot be
+# cancelled comes to a write, and code of asyncio is cancelled as that knows it.
+_OF_BEING_OVERDUE: Final = (ImmutableStateError, asyncio.CancelledError)
+
+
+def comes_of_being_overdue(error: BaseException | None) -> bool:
+    """Tell whether what an overdue block ended with says no more than that, in its own words.
+
+    Nurseries make groups of such errors, with trio's cancellation among them.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        other = group.split((*_OF_BEING_OVERDUE, trio.Cancelled))[1]
+        return other is None and group.subgroup(_OF_BEING_OVERDUE) is not None
+    return error is None or isinstance(error, _OF_BEING_OVERDUE)
 
 
 @final
@@ -81,11 +93,12 @@ class Holding:
             TurnTimeoutError: it was held too long; and nothing else went wrong.
         """
         self.stop()
+        if self.is_overdue and comes_of_being_overdue(exc):
+            self.scope.__exit__(None, None, None)
+            raise self.timeout() from exc
         self.scope.__exit__(exc_type, exc, traceback)
         if self.scope.cancelled_caught:
             raise self.timeout() from None
-        if self.is_overdue and (exc is None or isinstance(exc, OF_BEING_OVERDUE)):
-            raise self.timeout() from exc
 
     def start(self, holder: Asker) -> None:
         """Let the watch begin."""
