@@ -216,24 +216,25 @@ class TrioFuture(pykka.Future[T]):
 class Bell:
     """Wakes the task that made it, from any thread, if it sleeps on it."""
 
-    __slots__ = ("_sleeps", "_task", "_thread", "_trio")
+    __slots__ = ("_task", "_thread", "_trio", "sleeps")
 
     def __init__(self) -> None:
         self._task = trio.lowlevel.current_task()
         self._trio = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._sleeps = False
+        self.sleeps: bool = False
+        """Whether the task sleeps; not if it is about to wake, by a ring or a cancellation."""
 
     def sleep(self) -> Awaitable[object]:
         """Sleep until somebody rings; await it at once. If cancelled, a ring comes to nothing.
 
         It may wake without need, by a ring from before; so look again at what it is about.
         """
-        self._sleeps = True
+        self.sleeps = True
         return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - by the caller
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._sleeps = False
+        self.sleeps = False
         return trio.lowlevel.Abort.SUCCEEDED
 
     def ring(self) -> None:
@@ -245,8 +246,8 @@ class Bell:
                 self._trio.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
-        if self._sleeps:
-            self._sleeps = False
+        if self.sleeps:
+            self.sleeps = False
             trio.lowlevel.reschedule(self._task)
 
 
@@ -266,6 +267,8 @@ class Mailbox:
         self._bell: Bell | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._row = 0
+        self.is_paused: bool = False
+        """Whether no message is given out."""
 
     def __len__(self) -> int:
         return len(self._envelopes)
@@ -312,6 +315,21 @@ class Mailbox:
         if self.has_room:
             self._room.unpark()
 
+    def pause(self) -> None:
+        """Give out no message until `go_on`: the actor is busy, though its loop is not."""
+        self.is_paused = True
+
+    def go_on(self) -> None:
+        """Give out messages again. In the actor's trio thread only."""
+        self.is_paused = False
+        if self._envelopes and self._bell is not None:  # a thread that puts looks after it has put
+            self._bell.ring()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the actor sleeps until it is given a message, and has not been cancelled."""
+        return self._bell is not None and self._bell.sleeps
+
     @property
     def has_room(self) -> bool:
         """Whether nobody has to wait to put a message; also true when none will be taken."""
@@ -343,7 +361,7 @@ class Mailbox:
                 self._envelopes.append(envelope)
         if closed is not None:
             _answer_dead(envelope, closed)
-        elif self._bell is not None:  # read after the message is in; see `get`
+        elif self._bell is not None and not self.is_paused:  # after the message is in; see `get`
             self._bell.ring()
 
     async def get(self) -> Envelope[Any] | None:
@@ -362,14 +380,19 @@ class Mailbox:
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
             self._bell = Bell()
-        if not self._envelopes:
+        if not self._envelopes or self.is_paused:
             if self._closed is not None:  # while this let others run
                 return None
             self._row = 0
             await self._bell.sleep()
-            if not self._envelopes:
+            if not self._envelopes or self.is_paused:
                 return None
         return self.get_nowait()
+
+    @property
+    def first(self) -> Any:
+        """The next message; None if none is there."""
+        return self._envelopes[0].message if self._envelopes else None
 
     def get_nowait(self) -> Envelope[Any]:
         """Take out the next message; there has to be one."""
@@ -623,15 +646,22 @@ class TrioActor(pykka.Actor):
         Returns:
             Whether it has ended.
         """
-        waits = self._has_started and self._envelope is None and not self._stop_asked
-        if (
-            not waits
-            or self._is_closed
-            or not self.mailbox.close_if_empty(f"{self} was put to rest")
-        ):
+        if not self.is_idle or not self.mailbox.close_if_empty(f"{self} was put to rest"):
             return False
         self._close()
         return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a message, and none is there."""
+        mailbox = self.mailbox
+        return (
+            mailbox.is_waited_for
+            and mailbox.empty()
+            and not mailbox.is_paused
+            and self._has_started
+            and not self._stop_asked
+        )
 
     async def _start(self) -> None:
         for pause in self._restarts:
