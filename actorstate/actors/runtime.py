@@ -29,7 +29,7 @@ import math
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
 
 import attrs
@@ -468,10 +468,19 @@ _PYKKAS_OWN: Final = frozenset({_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAtt
 class TrioActorRef(pykka.ActorRef[AnyActor]):
     """A pykka reference whose ``stop`` can be awaited."""
 
-    @property
-    def mailbox(self) -> Mailbox:
+    def __init__(self, actor: AnyActor) -> None:
+        super().__init__(actor)
+        self.mailbox: Final = actor.mailbox
         """The actor's mailbox, for those who would rather wait for room than be refused."""
-        return cast("Mailbox", self.actor_inbox)
+
+    def tell(self, message: Any) -> None:
+        """Send a message, and wait for nothing.
+
+        Raises:
+            ActorDeadError: the actor has stopped.
+            MailboxFullError: the mailbox has no room; the message was not sent.
+        """
+        self.mailbox.put(Envelope(message))
 
     @overload
     def ask(
@@ -496,7 +505,9 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
             MailboxFullError: the mailbox has no room; the message was not sent.
             RuntimeError: blocking in the trio thread.
         """
-        return super().ask(message, block=block, timeout=timeout)
+        answer = TrioFuture[Any]()
+        self.mailbox.put(Envelope(message, reply_to=answer))  # also if the actor has stopped
+        return answer.get(timeout=timeout) if block else answer
 
     def ask_always(self, message: Any) -> TrioFuture[Any]:
         """Send a message whatever the capacity of the mailbox; give a future of the answer."""
@@ -552,8 +563,10 @@ class TrioActor(pykka.Actor):
         rest: float = 0,
     ) -> None:
         super().__init__()
-        self._actor_ref = TrioActorRef(self)
+        self.mailbox: Final = cast("Mailbox", self.actor_inbox)
+        """The actor's mailbox."""
         self.mailbox.capacity = capacity
+        self._actor_ref = TrioActorRef(self)
         self._scope: Final = scope
         self._restarts: Final = restarts
         self._rest: Final = rest
@@ -585,11 +598,6 @@ class TrioActor(pykka.Actor):
 
     def _start_actor_loop(self) -> None:
         self._scope.start_soon(self._live, name=str(self))
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """The actor's mailbox."""
-        return cast("Mailbox", self.actor_inbox)
 
     async def _live(self) -> None:
         try:
@@ -628,12 +636,13 @@ class TrioActor(pykka.Actor):
         """The loop: one message at a time, until one stops the actor."""
         await self._start()
         self._has_started = True
-        while not self.actor_stopped.is_set():
+        mailbox, is_stopped = self.mailbox, self.actor_stopped.is_set
+        while not is_stopped():
             # Messages that lie there are taken without waiting; a cancelled actor takes no more.
             await trio.lowlevel.checkpoint_if_cancelled()
-            self._envelope = await self.mailbox.get()
-            if self._envelope is not None:
-                await self._take(self._envelope)
+            self._envelope = envelope = await mailbox.get()
+            if envelope is not None:
+                await self._take(envelope)
                 self._envelope = None
             if self._stop_asked and self.may_end:
                 return
@@ -705,15 +714,16 @@ class TrioActor(pykka.Actor):
             _answer_error(envelope.reply_to, refusal)
 
     async def _take(self, envelope: Envelope[Any]) -> None:
-        reply_to = cast("TrioFuture[Any] | None", envelope.reply_to)
-        if isinstance(envelope.message, _ActorStop):
+        message = envelope.message
+        reply_to: Any = envelope.reply_to  # a TrioFuture: all refs here make no others
+        is_pykkas_own = type(message) in _PYKKAS_OWN
+        if is_pykkas_own and isinstance(message, _ActorStop):
             self._stop_asked.append(envelope)  # and answered when it has ended
             reply_to = None
         try:
             # Past pykka's own look at the message, which asks four questions of each.
-            known = type(envelope.message) in _PYKKAS_OWN
-            result = (self._handle_receive if known else self.on_receive)(envelope.message)
-            if inspect.iscoroutine(result):
+            result: Any = (self._handle_receive if is_pykkas_own else self.on_receive)(message)
+            if isinstance(result, CoroutineType):
                 result = await result
         except Exception as error:
             if reply_to is None or reply_to.is_done:
