@@ -29,6 +29,7 @@ bench: $(VENV)/ready-dev
 	$(RUN) tests/benchmarks/state.py
 	$(RUN) tests/benchmarks/stores.py
 	$(RUN) tests/benchmarks/run.py
+	$(RUN) tests/benchmarks/redis.py
 
 system:
 	@sh .ci/system-packages chromium redis-server

@@ -14,6 +14,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple, cast, final
 import attrs
 import trio
 
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.directory import Directory
 from actorstate.actors.errors import OnError, Reporter
 from actorstate.actors.flavor import Flavor, TrioFlavor
@@ -147,6 +148,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         self._pages: Final[dict[str, str]] = {}
         self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
         self._background_tasks: Final[set[BackgroundTask]] = set()
+        self._conductor: Conductor | None = None
         self._new_flavor: Final = _asyncio_flavor() if asyncio else _trio_flavor
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._running: _Running | None = None
@@ -162,16 +164,41 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         """Whether the program gave it a store."""
         return self._has_own_store
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it is entered."""
+        return self._nursery is not None
+
+    @property
+    def has_own_tasks(self) -> bool:
+        """Whether a task of `start_soon` runs, or one of asyncio's."""
+        running = self._running
+        return running is not None and bool(running.own_tasks or running.flavor)
+
     def use_store(self, store: Store) -> None:
         """Let state trees rest in another store, from the next time the app is entered.
 
         Raises:
             RuntimeError: the app is running.
         """
-        if self._nursery is not None:
+        if self.is_running:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
         self._store, self._has_own_store = store, True
+
+    def use_conductor(self, conductor: Conductor) -> None:
+        """Let a conductor decide which message is next, from the next time the app is entered.
+
+        For tests; `actorstate.testing.check_interleavings` is one.
+
+        Raises:
+            RuntimeError: the app is running.
+        """
+        if self.is_running:
+            message = "the app is running, and messages come in their order; leave it first"
+            raise RuntimeError(message)
+        self._conductor = conductor
+        self._reporter.listener = conductor.failed
 
     def add_page(
         self,
@@ -213,7 +240,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         self._on_load[route] = invocations
 
     async def __aenter__(self) -> Self:
-        if self._nursery is not None:
+        if self.is_running:
             message = "the app is running already; make another App to run beside it"
             raise RuntimeError(message)
         schema = Schema.of(self._root)
@@ -240,6 +267,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             flavor=flavor,
             reporter=self._reporter,
             limits=self._limits,
+            conductor=self._conductor,
             is_leaving=lambda: self._is_leaving,
         )
         scope.start_soon(watch.run, name="watch over turns")
@@ -335,6 +363,16 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         return self._entered.directory
 
     @property
+    def site(self) -> Site:
+        """What browsers get from it, as it is now.
+
+        Raises:
+            RuntimeError: the app is not running.
+        """
+        pages = {route: html.encode() for route, html in self._pages.items()}
+        return Site(pages, self.directory, dict(self._on_load))
+
+    @property
     def trio_token(self) -> trio.lowlevel.TrioToken:
         """The trio run that the app is in; for threads.
 
@@ -417,9 +455,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             OSError: the address cannot be listened on.
             RuntimeError: the app is not running.
         """
-        pages = {route: html.encode() for route, html in self._pages.items()}
-        site = Site(pages, self.directory, dict(self._on_load))
-        await serve(site, host, port, task_status=task_status)
+        await serve(self.site, host, port, task_status=task_status)
 
 
 def _trio_flavor(_: Reporter) -> Flavor:

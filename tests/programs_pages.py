@@ -59,6 +59,10 @@ def programs() -> st.SearchStrategy[Program]:
     )
 
 
+HELD = 0.93
+"""Less than a second, so that no turn ends in the moment of a move: who is first were chance."""
+
+
 class PageRoot(State, root=True):
     pass
 
@@ -79,7 +83,7 @@ class Paging(PageRoot):
         self.note(f"load {number}")
 
     async def hold(self, seconds: int) -> None:
-        await trio.sleep(seconds)
+        await trio.sleep(seconds * HELD)
 
     def start(self) -> Any:
         return [Paging.leave_with_page, Paging.stay]
@@ -191,7 +195,7 @@ class Model:
                     absence = self._absence
                     self._post(self._now + self._grace, lambda: self._be_gone(absence))
             case "hold":
-                self._now += move.number
+                self._now += move.number * HELD
             case "start":
                 self._post(self._now, self._begin)  # the handler triggers them
             case _:

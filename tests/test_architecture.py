@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "__init__",
     "__main__",
+    "testing",
     "reflex",
     "app",
     "web",
@@ -67,12 +68,13 @@ def test_imports_stand_at_the_top(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("trio", {"__main__", "app", "web", "actors", "stores"}),
-        ("trio_websocket", {"web"}),
+        ("trio", {"__main__", "testing", "app", "web", "actors", "stores"}),
+        ("trio_websocket", {"testing", "web"}),
         ("h11", {"web"}),
         ("pykka", {"actors", "exceptions"}),
         ("msgspec", {"state", "web", "stores"}),
         ("cattrs", {"state", "web"}),
+        ("hypothesis", {"testing"}),
         ("coredis", {"stores"}),
         ("trio_asyncio", {"actors"}),
     ],

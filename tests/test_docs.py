@@ -89,6 +89,14 @@ def section(page: Path, title: str) -> str:
 # ---- every page ---------------------------------------------------------------------------------
 
 
+def printed(page: Path) -> str:
+    """Give what a page says that its examples print: the blocks of text under "It prints:"."""
+    blocks = re.findall(
+        r"^It prints:\n\n```text\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    return "".join(blocks)
+
+
 @every_page
 def test_the_examples_run_in_the_order_in_which_they_stand(page: Path, tmp_path: Path) -> None:
     code = program(page)
@@ -101,6 +109,11 @@ def test_the_examples_run_in_the_order_in_which_they_stand(page: Path, tmp_path:
         command, cwd=HERE, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, f"{page.name} (lines are those of the page):\n{done.stderr}"
+    assert done.stdout == printed(page)
+
+
+def test_a_page_that_shows_what_is_printed_is_compared_with_it() -> None:
+    assert "No shorter schedule breaks it." in printed(HERE / "docs" / "testing.md")
 
 
 @every_page

@@ -32,6 +32,7 @@ from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
 from actorstate.state.handlers import as_invocation
 from actorstate.state.turn import Commit
+from actorstate.stores.journal import REMEMBERED_PAGE_LOADS
 from actorstate.web.protocol import encode
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
@@ -432,7 +433,7 @@ async def test_effects_of_a_page_load_that_is_forgotten_are_gone(
 ) -> None:
     ref.tell(Detach(join("page")))
     await fire(ref, SAY("missed"))
-    for number in range(9):
+    for number in range(REMEMBERED_PAGE_LOADS + 1):
         ref.tell(Detach(join(f"visitor {number}")))
     stays = join("stays")
     await fire(ref, SAY("to all"), 2)

@@ -67,6 +67,14 @@ OVERDUE_BESIDE_A_CHILD = Program(
     turn_timeout=5,
     flavor="mixed",
 )
+DOWN_FOR_WHAT_IS_OWED = Program((Script("event", 0, (Block(0, (Step("yield"),)),)),), store=(0, -2))
+LEFT_WHILE_IT_IS_SLOW = Program(
+    (
+        Script("event", 0, (Block(0, ()),), token=2),
+        Script("event", 0, (Block(0, ()), Block(0, (Step("enter", 2),)))),
+    ),
+    store=(2,),
+)
 DOWN = attrs.evolve(ONE_YIELD, store=(0, -1))
 
 
@@ -150,6 +158,7 @@ def test_law_every_interleaving_equals_a_serial_order_and_all_clients_see_it(
 @examples(4)
 @given(programs(longest=8, stores=True, timeouts=True), st.random_module())
 @example(OVERDUE, None)
+@example(DOWN_FOR_WHAT_IS_OWED, None)
 @example(OVERDUE_BESIDE_A_CHILD, None)
 @example(DOWN, None)
 @example(DOWN_MEANWHILE, None)
@@ -243,6 +252,7 @@ def _check_left(player: Player) -> dict[str, list[str]]:
 @examples(5)
 @given(programs(stores=True), st.integers(0, 6), st.sampled_from([0, 1, NEVER]), st.random_module())
 @example(ONE_YIELD, 0, 0, None)
+@example(LEFT_WHILE_IT_IS_SLOW, 1, NEVER, None)
 def test_law_leaving_the_app_at_any_moment_ends_everything_in_time_and_keeps_what_was_stored(
     program: Program, moment: int, shutdown_timeout: float, schedule: object
 ) -> None:

@@ -66,5 +66,5 @@ def test_pages_come_back_in_time_and_too_late() -> None:
 
 def test_an_absence_counts_from_when_it_began_and_not_from_the_one_before() -> None:
     assert (
-        play(BRIEF).log == Model(BRIEF).log == [(0, "connect"), (0, "load 0"), (5.5, "disconnect")]
+        play(BRIEF).log == Model(BRIEF).log == [(0, "connect"), (0, "load 0"), (5.29, "disconnect")]
     )

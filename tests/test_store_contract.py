@@ -15,6 +15,7 @@ from typing import Any, Final, final
 import attrs
 import pytest
 import trio
+from redis_server import redis_server
 from trio.testing import wait_all_tasks_blocked
 
 from actorstate import LeaseLostError, MemoryStore, Store
@@ -22,6 +23,7 @@ from actorstate.state.patch import Operation
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.turn import Commit
 from actorstate.stores.base import Lease
+from actorstate.stores.redis import RedisStore
 from actorstate.stores.sqlite import SQLiteStore
 
 TOKEN: Final = "a tab"  # noqa: S105 - a name, to a store
@@ -70,6 +72,34 @@ async def sqlite(path: Path) -> AsyncGenerator[Home]:
 
 
 @asynccontextmanager
+async def redis(_: Path) -> AsyncGenerator[Home]:
+    with redis_server() as server:
+        one, other, again = (
+            RedisStore(server.url, lease_ttl=1, store_timeout=10) for _ in range(3)
+        )
+        scopes: list[trio.CancelScope] = []
+
+        async def run(store: Store, owner: str) -> None:
+            with trio.CancelScope() as scope:
+                scopes.append(scope)
+                await store.run(owner)
+
+        @asynccontextmanager
+        async def reopen() -> AsyncGenerator[Store]:
+            for scope in scopes:
+                scope.cancel()
+            async with running(again):
+                yield again
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, one, "app 0")
+            nursery.start_soon(run, other, "app 1")
+            await until_true(lambda: one.is_alive("app 1"))
+            yield Home(one, other, reopen)
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def running(*stores: Store) -> AsyncGenerator[None]:
     """Let stores do what they do beside the calls, each under the name ``app N``."""
     async with trio.open_nursery() as nursery:
@@ -82,6 +112,7 @@ async def running(*stores: Store) -> AsyncGenerator[None]:
 
 HOMES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[Home]]]] = {
     "memory": memory,
+    "redis": redis,
     "sqlite": sqlite,
 }
 

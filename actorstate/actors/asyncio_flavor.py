@@ -147,7 +147,7 @@ class AsyncioFlavor:
         task = asyncio.Task(coroutine, loop=loop, context=own, **options)
         scope = TaskScope(task.cancel, run.scope)
         if context is None:  # a context that is shared says who runs in it
-            own.run(current_run.set, Run(run.origin, scope))
+            own.run(current_run.set, Run(run.origin, scope, run.task))
         self._tasks[task] = scope
         task.add_done_callback(self._forget)
         if self._is_stopping:

@@ -47,6 +47,8 @@ class Reporter:
 
     def __init__(self, on_error: OnError | None) -> None:
         self._on_error: Final = on_error
+        self.listener: Callable[[BaseException, ErrorContext], None] | None = None
+        """Is told first; a `Conductor`'s, in tests."""
         self._scope: Scope | None = None
         self._flavor: Flavor = TrioFlavor()
         self._telling = 0
@@ -58,6 +60,8 @@ class Reporter:
 
     def report(self, error: BaseException, context: ErrorContext) -> None:
         """Tell of one error. Neither waits nor raises."""
+        if self.listener is not None:
+            self.listener(error, context)
         if self._on_error is None:
             return
         try:

@@ -73,7 +73,7 @@ class Ledger:
     def entry(
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
     ) -> Commit | None:
-        """Give what the store is to have of the end of a turn; None if that can wait.
+        """Give what the store is to have of the end of a turn; None if that is nothing.
 
         Args:
             commit: what the turn changed; None for nothing.
@@ -84,8 +84,8 @@ class Ledger:
             # As good as always, at a store that never waits; in a third of the time.
             done = () if origin.seq is None else ((origin.instance or "", origin.seq),)
             return Commit(commit.version, commit.changes, commit.operations, None, done)
-        if commit is None and not calls and origin.call is None and self.is_saved:
-            return None
+        if commit is None and not calls and origin.call is None:
+            return None  # what is owed from before is no reason for this turn to fail
         return self._full_entry(commit, calls, origin)
 
     def owes_nothing(self) -> bool:

@@ -14,12 +14,10 @@ from actorstate.state.effects import Effect
 from actorstate.state.router import Router
 from actorstate.state.tree import token_label
 from actorstate.state.turn import Commit
+from actorstate.stores.journal import REMEMBERED_PAGE_LOADS
 
 logger: Final = logging.getLogger("actorstate.actors")
 
-# How many page loads of a tab that are gone are remembered, in case they come back: send their
-# last event again, or want the effects that they missed.
-_REMEMBERED_PAGE_LOADS: Final = 8
 _KEPT_EFFECTS: Final = 100
 
 
@@ -39,6 +37,17 @@ class PageLoad:
 
 
 @final
+@attrs.frozen(eq=False)
+class _Cut:
+    """That a page load was sent away."""
+
+    seq: int
+    """The event that it is to come back with."""
+    connections: list[Connection]
+    """Those that were closed, and from which more may come until they are detached."""
+
+
+@final
 class Pages:
     """The page loads of one token, and the connections of those that are here.
 
@@ -52,8 +61,8 @@ class Pages:
         self._loads: Final[dict[str, PageLoad]] = {}
         self.owes: Final[dict[str, int]] = {}
         """The events that are done, and that the snapshot does not know of, by page load."""
-        self.cut_off: Final[dict[str, int]] = {}
-        """Page loads that are to come back, with the number of the event to come back with."""
+        self.cut_off: Final[dict[str, _Cut]] = {}
+        """Page loads that were sent away, and are to come back."""
 
     def restore(self, done: Mapping[str, int]) -> None:
         """Take over which events are done, as the snapshot has it."""
@@ -104,6 +113,8 @@ class Pages:
 
     def detach(self, connection: Connection) -> bool:
         """Forget a connection; tell whether it was here."""
+        if self.cut_off:
+            self._detach_cut(connection)
         was_here = connection in self._connections
         if was_here:
             self._connections.remove(connection)
@@ -118,7 +129,7 @@ class Pages:
         """Keep what is known of those that are here, and of the last that were."""
         here = {connection.instance for connection in self._connections}
         gone = [instance for instance in self._loads if instance not in here]
-        for instance in gone[: max(0, len(gone) - _REMEMBERED_PAGE_LOADS)]:
+        for instance in gone[: max(0, len(gone) - REMEMBERED_PAGE_LOADS)]:
             del self._loads[instance]
 
     # ---- telling ---------------------------------------------------------------------------
@@ -158,17 +169,25 @@ class Pages:
     def cut(self, origin: Origin) -> None:
         """Send away the page whose event nobody knows to be done or not: it comes back with it.
 
-        What it has sent after that event comes to nothing meanwhile. Done before it, it would
-        count as done too: events are numbered, and acknowledged by the highest number.
+        What it has sent after that event comes to nothing meanwhile. Were it done first, the event
+        would count as done, too: events are acknowledged by the highest number.
         """
         if origin.seq is None:
             return
-        self.cut_off.setdefault(origin.instance or "", origin.seq)
         text = "the state of this tab cannot be stored at the moment"
         self._send(origin, Failure("unavailable", text))
-        for connection in self._connections:
-            if connection.instance == origin.instance:
-                connection.close()
+        its_own = [one for one in self._connections if one.instance == origin.instance]
+        for connection in its_own:
+            connection.close()
+        self.cut_off.setdefault(origin.instance or "", _Cut(origin.seq, its_own))
+
+    def _detach_cut(self, connection: Connection) -> None:
+        """Take note that nothing more comes from a connection that was sent away."""
+        cut = self.cut_off.get(connection.instance)
+        if cut is not None and connection in cut.connections:
+            cut.connections.remove(connection)
+            if not cut.connections:
+                del self.cut_off[connection.instance]
 
     def is_cut(self, origin: Origin) -> bool:
         """Tell whether an event comes to nothing, since one before it is still to come again."""
@@ -177,7 +196,7 @@ class Pages:
             return False
         page_load = self._loads.get(instance)
         done = page_load.done if page_load is not None else 0
-        if origin.seq > max(self.cut_off[instance], done + 1):
+        if origin.seq > max(self.cut_off[instance].seq, done + 1):
             return True
         del self.cut_off[instance]
         return False

@@ -30,7 +30,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import CoroutineType, TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
+from typing import Any, Final, Literal, Protocol, Self, TypeVar, cast, final, overload
 
 import attrs
 import pykka
@@ -251,6 +251,26 @@ class Bell:
             trio.lowlevel.reschedule(self._task)
 
 
+class Order(Protocol):
+    """Decides which message of a mailbox is taken next, where that is not the first. For tests."""
+
+    def arrived(self, mailbox: Mailbox, message: Any) -> None:
+        """Take note of a message that was put into a mailbox, in the step of who put it."""
+        ...
+
+    async def choose(self, mailbox: Mailbox) -> int | None:
+        """Wait until one of the messages of a mailbox is to be taken. Called by its actor.
+
+        Returns:
+            The message's place among those that lie there; None to look again whether to wait.
+        """
+        ...
+
+    def closed(self, mailbox: Mailbox) -> None:
+        """Take note that a mailbox takes no more messages: `choose` is to give None there."""
+        ...
+
+
 @final
 class Mailbox:
     """The bounded queue of an actor: any thread puts, the actor alone gets.
@@ -261,6 +281,8 @@ class Mailbox:
 
     def __init__(self, capacity: float = math.inf) -> None:
         self.capacity = capacity
+        self.order: Order | None = None
+        """What decides which message is next; None for the one that came first."""
         self._envelopes: collections.deque[Envelope[Any]] = collections.deque()
         self._lock = threading.Lock()
         self._closed: str | None = None
@@ -276,6 +298,10 @@ class Mailbox:
     def empty(self) -> bool:
         """Whether no message is waiting."""
         return not self._envelopes
+
+    def waiting(self) -> list[Any]:
+        """Give the messages that lie here, in the order in which they came."""
+        return [envelope.message for envelope in self._envelopes]
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Put a message at the end; from any thread, without waiting.
@@ -363,6 +389,8 @@ class Mailbox:
             _answer_dead(envelope, closed)
         elif self._bell is not None and not self.is_paused:  # after the message is in; see `get`
             self._bell.ring()
+        if self.order is not None and closed is None:
+            self.order.arrived(self, envelope.message)
 
     async def get(self) -> Envelope[Any] | None:
         """Wait for the next message and take it out; give None if there is none after all.
@@ -376,6 +404,8 @@ class Mailbox:
             await trio.lowlevel.checkpoint()
             if not self._envelopes:  # the last was taken back: who waits for that shall look
                 return None
+        if self.order is not None:
+            return await self._get_chosen(self.order)
         # The bell hangs before the look into the mailbox: a thread that puts after the look finds
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
@@ -401,6 +431,15 @@ class Mailbox:
             self._room.unpark()
         return envelope
 
+    async def _get_chosen(self, order: Order) -> Envelope[Any] | None:
+        place = await order.choose(self)
+        if place is None:
+            return None
+        envelope = self._envelopes[place]
+        del self._envelopes[place]
+        self._room.unpark()
+        return envelope
+
     def close_if_empty(self, reason: str) -> bool:
         """Refuse messages from now on, unless one is there that has to be answered first.
 
@@ -412,6 +451,8 @@ class Mailbox:
                 self._closed = reason
         if self._closed is not None and self._bell is not None:
             self._bell.ring()
+        if self._closed is not None and self.order is not None:
+            self.order.closed(self)
         return self._closed is not None
 
     def close(self, reason: str) -> list[Any]:
@@ -724,7 +765,7 @@ class TrioActor(pykka.Actor):
             # Past pykka's own look at the message, which asks four questions of each.
             result: Any = (self._handle_receive if is_pykkas_own else self.on_receive)(message)
             if isinstance(result, CoroutineType):
-                result = await result
+                result = await cast("CoroutineType[Any, Any, Any]", result)
         except Exception as error:
             if reply_to is None or reply_to.is_done:
                 raise

@@ -112,7 +112,7 @@ class TaskActor(TrioActor):
 
     async def on_start(self) -> None:
         """Run the task; then there is nothing left to do."""
-        current_run.set(Run(self._origin, self._lifetime))
+        current_run.set(Run(self._origin, self._lifetime, self._task))
         try:
             with self._lifetime.cancel_scope:
                 await self._run()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 import trio
 
 from actorstate.actors.messages import NOBODY, Origin
+
+if TYPE_CHECKING:
+    from actorstate.actors.task_actor import BackgroundTask
 
 
 @final
@@ -73,6 +76,8 @@ class Run:
     """For whom: effects go there."""
     scope: TaskScope | None = None
     """What stops it; None for what is none of the app's own tasks."""
+    task: BackgroundTask | None = None
+    """The background task, where it is one."""
 
     def entered(self) -> None:
         """Note that a turn was granted to it."""

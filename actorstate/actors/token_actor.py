@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from actorstate.actors.calls import Calls
+from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.generators import finish, finish_plain
@@ -103,6 +104,8 @@ class Services:
     flavor: Flavor
     reporter: Reporter
     limits: Limits
+    conductor: Conductor | None
+    """Decides which message is next, in tests."""
     is_leaving: Callable[[], bool]
     """Tells whether the app is being left."""
 
@@ -169,6 +172,7 @@ class TokenActor(TrioActor):
         self._is_gone = False
         self._absence = trio.CancelScope()
         self._commit_now: Final = services.commit_now
+        self.mailbox.order = services.conductor
         door.ref = self.actor_ref
         door.rest_if_unused = self._rest_if_unused
         door.lend_at_once = self._lend_at_once
@@ -215,9 +219,15 @@ class TokenActor(TrioActor):
                 message.connection.close()
 
     async def on_exit(self) -> None:
-        """Leave the token to others, with everything stored that is known to be done."""
+        """Leave the token to others, with everything stored that is known to be done.
+
+        Two times of their own: a store that is slow to take the last words is left all the same,
+        else nobody could ever own the token again.
+        """
         with trio.move_on_after(_LAST_WORDS, shield=True):
-            await self._give_up()
+            await self._ledger.save_or_later(all_of_it=True)
+        with trio.move_on_after(_LAST_WORDS, shield=True):
+            await self._tenure.give_up()
 
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
@@ -548,6 +558,8 @@ class TokenActor(TrioActor):
     def _launch(self, job: Job) -> None:
         job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
         self._services.background_tasks.add(job.task)
+        if self._services.conductor is not None:
+            self._services.conductor.started(job.task)
         TaskActor.start(
             self.children,
             job.task,
@@ -617,7 +629,7 @@ class TokenActor(TrioActor):
 
     def _lend_turn(self, request: TurnRequest) -> Awaitable[None] | None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
-        if self._commit_now is None:
+        if self._commit_now is None or self.mailbox.order is not None:
             return self._lend_and_wait(request)
         grant = self._lend(request, was_at_once=False)
         if not self.reply(grant):
@@ -711,6 +723,7 @@ class TokenActor(TrioActor):
             if entry is not None:
                 await self._ledger.store(entry)
             else:
+                await self._ledger.save_or_later()
                 await self._tenure.confirm()
         except BaseException:
             self._unplan(messages)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import MappingProxyType, MethodType
 from typing import (
     TYPE_CHECKING,
@@ -243,6 +243,11 @@ class Setter(Handler):
         self._var: Final = var
 
     # The one parameter is the var, whatever its name.
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """The type of the var."""
+        return dict.fromkeys(self.signature.parameters, self._var.declared)
 
     def _structure_one(self, name: str, value: Any, where: str) -> Any:  # noqa: ARG002
         try:

@@ -57,6 +57,15 @@ class Method:
         hints = get_type_hints(declared, self.function.__globals__)
         return {name: hints[name] for name in named}
 
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """The type of each parameter, by name; `Any` where nothing is declared.
+
+        Raises:
+            NameError: an annotation names nothing.
+        """
+        return self._types
+
     @functools.cached_property
     def _structure_hooks(self) -> Mapping[str, Callable[[Any], Any]]:
         return {name: _argument_hook(declared) for name, declared in self._types.items()}

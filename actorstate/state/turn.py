@@ -88,9 +88,7 @@ _WRITABLE: Final = frozenset({TurnState.OPEN, TurnState.CHECKPOINTING})
 _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
 
 # The table with what follows from each state: whether it is writable, and whether it has ended.
-_STEPS: Final = {
-    key: (state, state in _WRITABLE, state in _ENDED) for key, state in _NEXT.items()
-}
+_STEPS: Final = {key: (state, state in _WRITABLE, state in _ENDED) for key, state in _NEXT.items()}
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -27,6 +28,16 @@ def _sqlite(address: SplitResult, *, read_only: bool) -> Store:
     return SQLiteStore(path, read_only=read_only, **options)
 
 
+def _redis(address: SplitResult, *, read_only: bool) -> Store:  # noqa: ARG001 - to look owns nothing
+    # Not imported above: coredis is an extra, and takes as long to import as all the rest.
+    try:
+        redis = importlib.import_module("actorstate.stores.redis")
+    except ModuleNotFoundError as error:
+        message = f"a store in Redis needs {error.name}: pip install 'actorstate[redis]'"
+        raise ValueError(message) from error
+    return redis.RedisStore(address.geturl())
+
+
 def _durability(text: str) -> str:
     if text not in ("full", "relaxed"):
         message = "it is full or relaxed"
@@ -49,7 +60,14 @@ def _options(address: SplitResult, **known: Callable[[str], Any]) -> dict[str, A
     return options
 
 
-_SCHEMES: Final[Mapping[str, Callable[..., Store]]] = {"memory": _memory, "sqlite": _sqlite}
+_SCHEMES: Final[Mapping[str, Callable[..., Store]]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "redis": _redis,
+    "rediss": _redis,
+    "redis+cluster": _redis,
+    "rediss+cluster": _redis,
+}
 
 
 def open_store(url: str, *, read_only: bool = False) -> Store:
@@ -59,6 +77,8 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     ``memory://``               `MemoryStore`; ``?token_ttl=3600&max_bytes=1000000``
     ``sqlite:///state.db``      `SQLiteStore`, here; ``sqlite:////var/lib/state.db`` from the
                                 root; ``?durability=relaxed&token_ttl=86400``
+    ``redis://localhost``       `RedisStore`; ``rediss://`` over TLS, ``redis+cluster://`` and
+                                ``rediss+cluster://`` for clusters; ``?lease_ttl=10``
     ==========================  ================================================================
 
     Args:

@@ -12,10 +12,10 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import ConnectionClosed
 
 from actorstate.actors.directory import Directory
 from actorstate.actors.messages import Attach, Detach, Failure, Notice
@@ -56,6 +56,30 @@ def mint_token() -> str:
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
+class Socket(Protocol):
+    """What a connection needs of a WebSocket: one of trio-websocket, or a link in memory."""
+
+    async def get_message(self) -> str | bytes:
+        """Wait for the next message of the peer.
+
+        Raises:
+            ConnectionClosed: there will be none.
+        """
+        ...
+
+    async def send_message(self, message: str, /) -> None:
+        """Send one. If cancelled, half of it may be sent, and the socket is of no more use.
+
+        Raises:
+            ConnectionClosed: the peer gets nothing any more.
+        """
+        ...
+
+    async def aclose(self, code: int, /) -> None:
+        """Close it, and wait for the peer to agree."""
+        ...
+
+
 @final
 class SocketConnection:
     """The life of one WebSocket, from its hello to its close.
@@ -69,7 +93,7 @@ class SocketConnection:
 
     def __init__(
         self,
-        socket: WebSocketConnection,
+        socket: Socket,
         directory: Directory,
         handshake: Handshake,
         on_load: Mapping[str, tuple[Invocation, ...]],
@@ -96,6 +120,11 @@ class SocketConnection:
         """Where that page load is."""
         assert self._router is not None, "there was no hello yet"
         return self._router
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether nothing is left in the outbox; what is on its way is so already."""
+        return not self._outbox
 
     def send(self, notice: Notice) -> None:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
