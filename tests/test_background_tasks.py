@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -495,6 +495,74 @@ async def test_turns_are_granted_in_the_order_in_which_they_were_asked_for(app: 
         nursery.cancel_scope.cancel()
     await wait_all_tasks_blocked()
     assert order == list(range(5))
+
+
+async def test_turns_and_events_come_in_the_order_of_the_mailbox(
+    app: App, ref: TrioActorRef[TokenActor]
+) -> None:
+    async def hear(what: str) -> None:
+        async with app.modify_state(TOKEN) as state:
+            state.get_substate(Generating).hear(what)
+
+    async with trio.open_nursery() as nursery:
+        async with app.modify_state(TOKEN):
+            for what in ("turn 1", "event 2", "turn 3", "turn 4", "event 5", "event 6", "turn 7"):
+                if what.startswith("turn"):
+                    nursery.start_soon(hear, what)
+                else:
+                    ref.tell(event(Generating.hear, [what]))
+                await wait_all_tasks_blocked()
+        ref.tell(event(Generating.hear, ["event 8"]))
+        await hear("turn 9")
+    async with app.modify_state(TOKEN) as state:
+        assert [what[-1] for what in state.get_substate(Generating).heard] == list("123456789")
+
+
+async def test_a_turn_that_nothing_comes_before_is_there_at_once_and_others_run_as_it_ends(
+    app: App,
+) -> None:
+    steps = 0
+
+    async def count_steps() -> None:
+        nonlocal steps
+        while True:
+            await trio.lowlevel.checkpoint()
+            steps += 1
+
+    app.start_soon(count_steps)
+    await app.directory.ref(TOKEN).ask(event(Generating.hear, [""]), block=False)
+    steps = 0
+    for number in range(10):
+        before = steps
+        with suppress(ValueError):
+            async with app.modify_state(TOKEN):
+                assert steps == before
+                if number % 2:
+                    raise ValueError("whether it is committed or not")
+    assert steps >= 9
+
+
+async def test_who_is_cancelled_already_is_given_no_turn(app: App) -> None:
+    await app.directory.ref(TOKEN).ask(event(Generating.hear, [""]), block=False)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with app.modify_state(TOKEN):
+            pytest.fail("it was given one")
+    assert scope.cancelled_caught
+
+
+async def test_a_token_is_not_put_to_rest_while_its_turn_is_held(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with App(root=Root, idle_timeout=1) as app:
+        await app.directory.ref(TOKEN).ask(event(Counting.toggle), block=False)
+        await settle(app)
+        async with app.modify_state(TOKEN) as state:
+            await trio.sleep(10)
+            assert len(app.directory) == 1
+            state.get_substate(Counting).counter += 7
+        await trio.sleep(10)
+        assert len(app.directory) == 0
 
 
 async def test_who_is_cancelled_while_waiting_for_its_turn_leaves_the_mailbox_moving(

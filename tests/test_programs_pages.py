@@ -46,7 +46,7 @@ def test_law_a_tab_is_gone_when_nobody_was_here_for_the_whole_grace_and_its_task
     assert sorted(set(loads)) == sorted(loads)
     # All of it is when and what the model says.
     assert player.log == model.log
-    assert player.ends == model.ends
+    assert sorted(player.ends) == sorted(model.ends)  # those of one moment begin in any order
     assert player.staying == model.starts
     # Whoever is here has seen it.
     for client in player.here.values():

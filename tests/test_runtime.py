@@ -512,6 +512,36 @@ class Emptying(TrioActor):
         return self.mailbox.empty()
 
 
+async def test_a_paused_mailbox_takes_messages_and_gives_none_out_until_it_goes_on(
+    scope: Scope,
+) -> None:
+    ref = Recorder.start(scope)
+    assert await ref.ask("first", block=False) == "first"
+    ref.mailbox.pause()
+    answers = [ref.ask(text, block=False) for text in ("second", "third")]
+    await trio.to_thread.run_sync(ref.tell, "from a thread")
+    await wait_all_tasks_blocked()
+    assert len(ref.mailbox) == 3
+    assert not any(answer.is_done for answer in answers)
+    ref.mailbox.go_on()
+    assert [await answer for answer in answers] == ["second", "third"]
+
+
+async def test_an_actor_with_a_paused_mailbox_ends_with_its_scope_and_not_by_being_idle() -> None:
+    log: list[Any] = []
+    async with trio.open_nursery() as nursery:
+        actor = Recorder(Scope(nursery), log)
+        nursery.start_soon(actor._live)
+        await wait_all_tasks_blocked()
+        actor.mailbox.pause()
+        assert not actor.end_if_idle()
+        answer = actor.actor_ref.ask("never", block=False)
+        nursery.cancel_scope.cancel()
+    assert log == ["started", "ended"]
+    with pytest.raises(ActorDeadError):
+        await answer
+
+
 async def test_a_message_that_is_taken_back_makes_room() -> None:
     mailbox, answer = Mailbox(capacity=1), TrioFuture[Any]()
     mailbox.put(Envelope("taken back", reply_to=answer))

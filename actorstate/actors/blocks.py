@@ -88,6 +88,8 @@ class TurnBlock:
             raise self._door.flavor.translate(cancelled) from None
         finally:
             current_run.get().left()
+            if self.grant.was_at_once:  # else code that does nothing but take turns never ends
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _leave(self, error: BaseException | None) -> None:
         try:

@@ -19,7 +19,7 @@ from actorstate.state.turn import Commit
 
 
 @final
-class Origin(Record, frozen=True):
+class Origin(Record, frozen=True, gc=False):
     """Who began what is being done. A handler that another one triggered has the same."""
 
     instance: str | None = None
@@ -39,7 +39,7 @@ NOBODY: Final = Origin()
 
 
 @final
-class Event(Record, frozen=True):
+class Event(Record, frozen=True, gc=False):
     """A request from outside to run a handler, its arguments still in their JSON form."""
 
     name: str
@@ -76,7 +76,7 @@ class EffectRequest(Record, frozen=True):
 
 
 @final
-class TurnRequest(Record, frozen=True):
+class TurnRequest(Record, frozen=True, gc=False):
     """Asks for the turn. The answer is the grant (see ``turns``)."""
 
     holder: str
@@ -154,7 +154,7 @@ class Welcome:
 
 
 @final
-class Patch(Record, frozen=True):
+class Patch(Record, frozen=True, gc=False):
     """What one commit changed."""
 
     version: int
@@ -165,7 +165,7 @@ class Patch(Record, frozen=True):
 
 
 @final
-class Ack(Record, frozen=True):
+class Ack(Record, frozen=True, gc=False):
     """Events up to this number are done."""
 
     ack: int

@@ -29,7 +29,7 @@ import math
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeVar, cast, final, overload
 
 import attrs
@@ -216,24 +216,25 @@ class TrioFuture(pykka.Future[T]):
 class Bell:
     """Wakes the task that made it, from any thread, if it sleeps on it."""
 
-    __slots__ = ("_sleeps", "_task", "_thread", "_trio")
+    __slots__ = ("_task", "_thread", "_trio", "sleeps")
 
     def __init__(self) -> None:
         self._task = trio.lowlevel.current_task()
         self._trio = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._sleeps = False
+        self.sleeps: bool = False
+        """Whether the task sleeps; not if it is about to wake, by a ring or a cancellation."""
 
     def sleep(self) -> Awaitable[object]:
         """Sleep until somebody rings; await it at once. If cancelled, a ring comes to nothing.
 
         It may wake without need, by a ring from before; so look again at what it is about.
         """
-        self._sleeps = True
+        self.sleeps = True
         return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - by the caller
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._sleeps = False
+        self.sleeps = False
         return trio.lowlevel.Abort.SUCCEEDED
 
     def ring(self) -> None:
@@ -245,8 +246,8 @@ class Bell:
                 self._trio.run_sync_soon(self._wake)
 
     def _wake(self) -> None:
-        if self._sleeps:
-            self._sleeps = False
+        if self.sleeps:
+            self.sleeps = False
             trio.lowlevel.reschedule(self._task)
 
 
@@ -288,6 +289,8 @@ class Mailbox:
         self._bell: Bell | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._row = 0
+        self.is_paused: bool = False
+        """Whether no message is given out."""
 
     def __len__(self) -> int:
         return len(self._envelopes)
@@ -338,6 +341,21 @@ class Mailbox:
         if self.has_room:
             self._room.unpark()
 
+    def pause(self) -> None:
+        """Give out no message until `go_on`: the actor is busy, though its loop is not."""
+        self.is_paused = True
+
+    def go_on(self) -> None:
+        """Give out messages again. In the actor's trio thread only."""
+        self.is_paused = False
+        if self._envelopes and self._bell is not None:  # a thread that puts looks after it has put
+            self._bell.ring()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the actor sleeps until it is given a message, and has not been cancelled."""
+        return self._bell is not None and self._bell.sleeps
+
     @property
     def has_room(self) -> bool:
         """Whether nobody has to wait to put a message; also true when none will be taken."""
@@ -369,7 +387,7 @@ class Mailbox:
                 self._envelopes.append(envelope)
         if closed is not None:
             _answer_dead(envelope, closed)
-        elif self._bell is not None:  # read after the message is in; see `get`
+        elif self._bell is not None and not self.is_paused:  # after the message is in; see `get`
             self._bell.ring()
         if self.order is not None and closed is None:
             self.order.arrived(self, envelope.message)
@@ -392,14 +410,19 @@ class Mailbox:
         # it, and its ring is heard in this thread, after this task has gone to sleep.
         if self._bell is None:
             self._bell = Bell()
-        if not self._envelopes:
+        if not self._envelopes or self.is_paused:
             if self._closed is not None:  # while this let others run
                 return None
             self._row = 0
             await self._bell.sleep()
-            if not self._envelopes:
+            if not self._envelopes or self.is_paused:
                 return None
         return self.get_nowait()
+
+    @property
+    def first(self) -> Any:
+        """The next message; None if none is there."""
+        return self._envelopes[0].message if self._envelopes else None
 
     def get_nowait(self) -> Envelope[Any]:
         """Take out the next message; there has to be one."""
@@ -486,10 +509,19 @@ _PYKKAS_OWN: Final = frozenset({_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAtt
 class TrioActorRef(pykka.ActorRef[AnyActor]):
     """A pykka reference whose ``stop`` can be awaited."""
 
-    @property
-    def mailbox(self) -> Mailbox:
+    def __init__(self, actor: AnyActor) -> None:
+        super().__init__(actor)
+        self.mailbox: Final = actor.mailbox
         """The actor's mailbox, for those who would rather wait for room than be refused."""
-        return cast("Mailbox", self.actor_inbox)
+
+    def tell(self, message: Any) -> None:
+        """Send a message, and wait for nothing.
+
+        Raises:
+            ActorDeadError: the actor has stopped.
+            MailboxFullError: the mailbox has no room; the message was not sent.
+        """
+        self.mailbox.put(Envelope(message))
 
     @overload
     def ask(
@@ -514,7 +546,9 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
             MailboxFullError: the mailbox has no room; the message was not sent.
             RuntimeError: blocking in the trio thread.
         """
-        return super().ask(message, block=block, timeout=timeout)
+        answer = TrioFuture[Any]()
+        self.mailbox.put(Envelope(message, reply_to=answer))  # also if the actor has stopped
+        return answer.get(timeout=timeout) if block else answer
 
     def ask_always(self, message: Any) -> TrioFuture[Any]:
         """Send a message whatever the capacity of the mailbox; give a future of the answer."""
@@ -570,8 +604,10 @@ class TrioActor(pykka.Actor):
         rest: float = 0,
     ) -> None:
         super().__init__()
-        self._actor_ref = TrioActorRef(self)
+        self.mailbox: Final = cast("Mailbox", self.actor_inbox)
+        """The actor's mailbox."""
         self.mailbox.capacity = capacity
+        self._actor_ref = TrioActorRef(self)
         self._scope: Final = scope
         self._restarts: Final = restarts
         self._rest: Final = rest
@@ -603,11 +639,6 @@ class TrioActor(pykka.Actor):
 
     def _start_actor_loop(self) -> None:
         self._scope.start_soon(self._live, name=str(self))
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """The actor's mailbox."""
-        return cast("Mailbox", self.actor_inbox)
 
     async def _live(self) -> None:
         try:
@@ -646,12 +677,13 @@ class TrioActor(pykka.Actor):
         """The loop: one message at a time, until one stops the actor."""
         await self._start()
         self._has_started = True
-        while not self.actor_stopped.is_set():
+        mailbox, is_stopped = self.mailbox, self.actor_stopped.is_set
+        while not is_stopped():
             # Messages that lie there are taken without waiting; a cancelled actor takes no more.
             await trio.lowlevel.checkpoint_if_cancelled()
-            self._envelope = await self.mailbox.get()
-            if self._envelope is not None:
-                await self._take(self._envelope)
+            self._envelope = envelope = await mailbox.get()
+            if envelope is not None:
+                await self._take(envelope)
                 self._envelope = None
             if self._stop_asked and self.may_end:
                 return
@@ -664,15 +696,22 @@ class TrioActor(pykka.Actor):
         Returns:
             Whether it has ended.
         """
-        waits = self._has_started and self._envelope is None and not self._stop_asked
-        if (
-            not waits
-            or self._is_closed
-            or not self.mailbox.close_if_empty(f"{self} was put to rest")
-        ):
+        if not self.is_idle or not self.mailbox.close_if_empty(f"{self} was put to rest"):
             return False
         self._close()
         return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a message, and none is there."""
+        mailbox = self.mailbox
+        return (
+            mailbox.is_waited_for
+            and mailbox.empty()
+            and not mailbox.is_paused
+            and self._has_started
+            and not self._stop_asked
+        )
 
     async def _start(self) -> None:
         for pause in self._restarts:
@@ -716,16 +755,17 @@ class TrioActor(pykka.Actor):
             _answer_error(envelope.reply_to, refusal)
 
     async def _take(self, envelope: Envelope[Any]) -> None:
-        reply_to = cast("TrioFuture[Any] | None", envelope.reply_to)
-        if isinstance(envelope.message, _ActorStop):
+        message = envelope.message
+        reply_to: Any = envelope.reply_to  # a TrioFuture: all refs here make no others
+        is_pykkas_own = type(message) in _PYKKAS_OWN
+        if is_pykkas_own and isinstance(message, _ActorStop):
             self._stop_asked.append(envelope)  # and answered when it has ended
             reply_to = None
         try:
             # Past pykka's own look at the message, which asks four questions of each.
-            known = type(envelope.message) in _PYKKAS_OWN
-            result = (self._handle_receive if known else self.on_receive)(envelope.message)
-            if inspect.iscoroutine(result):
-                result = await result
+            result: Any = (self._handle_receive if is_pykkas_own else self.on_receive)(message)
+            if isinstance(result, CoroutineType):
+                result = await cast("CoroutineType[Any, Any, Any]", result)
         except Exception as error:
             if reply_to is None or reply_to.is_done:
                 raise

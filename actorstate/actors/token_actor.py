@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, cast, final
 
 import attrs
 import trio
@@ -42,11 +42,11 @@ from actorstate.actors.messages import (
     Welcome,
 )
 from actorstate.actors.pages import Pages
-from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
+from actorstate.actors.runtime import PASSING, Scope, TrioActor, TrioFuture, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
-from actorstate.actors.turns import Ending, TokenDoor, TurnGrant
+from actorstate.actors.turns import Ending, PromptGrant, SlowGrant, TokenDoor, TurnGrant
 from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
@@ -175,6 +175,7 @@ class TokenActor(TrioActor):
         self.mailbox.order = services.conductor
         door.ref = self.actor_ref
         door.rest_if_unused = self._rest_if_unused
+        door.lend_at_once = self._lend_at_once
 
     def __str__(self) -> str:
         return f"token actor of {token_label(self._token)}"
@@ -210,6 +211,8 @@ class TokenActor(TrioActor):
     def on_ended(self, left: Sequence[Any]) -> None:
         """Tell the directory, so that the next message activates the token anew."""
         self._tell_ended()
+        if self._tree.turn is not None:  # lent: to undo it is the holder's
+            self._tree.turn.revoke()
         self._pages.close()
         for message in left:
             if isinstance(message, Attach):
@@ -618,12 +621,48 @@ class TokenActor(TrioActor):
 
     # ---- turns of others -------------------------------------------------------------------
 
-    async def _lend_turn(self, request: TurnRequest) -> None:
+    def _lend_at_once(self, request: TurnRequest) -> PromptGrant | None:
+        """Grant the turn as if its request was in the mailbox, if it would be the next there."""
+        if self._commit_now is None or not self.is_idle or not self._tenure.is_quiet:
+            return None
+        return self._lend(request, was_at_once=True)
+
+    def _lend_turn(self, request: TurnRequest) -> Awaitable[None] | None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
+        if self._commit_now is None or self.mailbox.order is not None:
+            return self._lend_and_wait(request)
+        grant = self._lend(request, was_at_once=False)
+        if not self.reply(grant):
+            grant.give_back()
+        return None
+
+    def _lend(self, request: TurnRequest, *, was_at_once: bool) -> PromptGrant:
+        """Let a holder have the turn, who concludes it; messages wait for that."""
+        self._unused_for = 0
+        self._has_served = True
         self._look_at(request.origin)
         turn = self._tree.open_turn(request.holder)
-        conclude_now = self._conclude_now if self._commit_now is not None else None
-        grant: TurnGrant | None = TurnGrant(turn, conclude_now)
+        self.mailbox.pause()
+        return PromptGrant(turn, self._conclude_now, self._take_back, was_at_once=was_at_once)
+
+    def _take_back(self) -> None:
+        """Go on, after a turn that was lent: with the loop, or at once if the next is another."""
+        mailbox = self.mailbox
+        request = mailbox.first
+        is_able = mailbox.is_waited_for and self._tenure.is_quiet
+        if not (is_able and isinstance(request, TurnRequest)):
+            mailbox.go_on()
+            return
+        reply_to = cast("TrioFuture[TurnGrant]", mailbox.get_nowait().reply_to)
+        grant = self._lend(request, was_at_once=False)
+        if not reply_to.offer(grant):
+            grant.give_back()
+
+    async def _lend_and_wait(self, request: TurnRequest) -> None:
+        """Let a holder have the turn, and conclude it; the store may wait."""
+        self._look_at(request.origin)
+        turn = self._tree.open_turn(request.holder)
+        grant: SlowGrant | None = SlowGrant(turn)
         if not self.reply(grant):
             turn.roll_back()
             return
@@ -633,7 +672,7 @@ class TokenActor(TrioActor):
         finally:
             turn.revoke()  # if this actor is being stopped; to undo it is the holder's
 
-    async def _await_end(self, grant: TurnGrant) -> TurnGrant | None:
+    async def _await_end(self, grant: SlowGrant) -> SlowGrant | None:
         """Wait for the end of one stretch, conclude it, acknowledge it. Give the next one."""
         try:
             ending = await grant.ending
@@ -643,7 +682,7 @@ class TokenActor(TrioActor):
             raise
         if ending is None:
             return None
-        renewed = TurnGrant(grant.turn) if ending.end.goes_on else None
+        renewed = SlowGrant(grant.turn) if ending.end.goes_on else None
         try:
             end = ending.end
             await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)

@@ -15,6 +15,11 @@ The conversation, all of it through mailbox and futures::
 
 A ``yield`` in the block sends a `TurnEnd` that goes on; its reply is the next `TurnGrant`.
 
+Where the store never waits, nobody else does: the holder concludes the end in its own step, and
+the actor's mailbox is paused until then (`PromptGrant`). And where nothing lies in the mailbox and
+nothing is being done, the request would be the next message: then it need not be one, and the turn
+is granted at once (`TokenDoor.lend_at_once`). Others get to run when it ends.
+
 Cancellation, wherever it strikes: while waiting for the grant, the request is withdrawn, and a
 grant that crosses it is given back. In the block, the changes are undone on the spot, before the
 end is even sent. While waiting for the reply to the end, the block is over, and is committed all
@@ -59,22 +64,22 @@ class Ending:
     reply_to: TrioFuture[TurnGrant | None]
 
 
-@final
-@attrs.frozen(eq=False)
-class TurnGrant:
+class TurnGrant(Protocol):
     """The answer to a `TurnRequest`: the turn is yours until you end it."""
 
-    turn: Turn
-    conclude_now: ConcludeNow | None = None
-    """Concludes an end for the actor, which sleeps; where the store never waits."""
-    ending: TrioFuture[Ending | None] = attrs.field(factory=TrioFuture)
-    """None for one that is concluded already: nothing is left to do, and nobody to be answered."""
+    @property
+    def turn(self) -> Turn:
+        """The turn."""
+        ...
+
+    @property
+    def was_at_once(self) -> bool:
+        """Whether who asked got it without letting others run; it lets them when the turn ends."""
+        ...
 
     def give_back(self) -> None:
-        """Undo what was done under it, at once, and tell the actor, if it still waits for it."""
-        self.turn.roll_back()
-        if not self.ending.is_done:
-            self.ending.offer(None)
+        """Undo what was done under it, at once, and let the actor go on, if it still waits."""
+        ...
 
     async def end(self, end: TurnEnd) -> TurnGrant | None:
         """Hand over what was done, and wait until it is concluded.
@@ -86,8 +91,27 @@ class TurnGrant:
             ActorDeadError: the actor has stopped; the changes are undone.
             Exception: what the store raised; likewise.
         """
-        if self.conclude_now is not None:
-            return self._end_now(self.conclude_now, end)
+        ...
+
+
+@final
+@attrs.frozen(eq=False)
+class SlowGrant:
+    """A grant whose end the actor concludes, which waits for it; for a store that may wait."""
+
+    turn: Turn
+    was_at_once: bool = attrs.field(default=False, init=False)
+    ending: TrioFuture[Ending | None] = attrs.field(factory=TrioFuture)
+    """None for one that was given back: nothing is left to do, and nobody to be answered."""
+
+    def give_back(self) -> None:
+        """Undo what was done under it; see `TurnGrant.give_back`."""
+        self.turn.roll_back()
+        if not self.ending.is_done:
+            self.ending.offer(None)
+
+    async def end(self, end: TurnEnd) -> TurnGrant | None:
+        """Hand over what was done; see `TurnGrant.end`."""
         reply: TrioFuture[TurnGrant | None] = TrioFuture()
         if not self.ending.offer(Ending(end, reply)):
             self.turn.roll_back()
@@ -99,20 +123,61 @@ class TurnGrant:
                 reply.get()
             raise
 
-    def _end_now(self, conclude_now: ConcludeNow, end: TurnEnd) -> TurnGrant | None:
-        """Do what the actor would do, in this step: it sleeps until the turn has ended."""
-        if not self.turn.is_open:
-            self.turn.roll_back()
-            raise stopped(self.turn)
+
+@final
+class PromptGrant:
+    """A grant whose end is concluded in the holder's own step; for a store that never waits.
+
+    Meanwhile the actor's mailbox is paused, and the actor waits for nothing but that.
+
+    Args:
+        turn: the turn.
+        conclude_now: concludes an end for the actor.
+        let_go: lets the actor go on.
+        was_at_once: whether it was given without a request in the mailbox.
+    """
+
+    __slots__ = ("_conclude_now", "_is_over", "_let_go", "turn", "was_at_once")
+
+    def __init__(
+        self,
+        turn: Turn,
+        conclude_now: ConcludeNow,
+        let_go: Callable[[], None],
+        *,
+        was_at_once: bool,
+    ) -> None:
+        self.turn: Final = turn
+        self.was_at_once: Final = was_at_once
+        self._conclude_now: Final = conclude_now
+        self._let_go: Final = let_go
+        self._is_over = False
+
+    def give_back(self) -> None:
+        """Undo what was done under it; see `TurnGrant.give_back`."""
+        self.turn.roll_back()
+        self._close()
+
+    async def end(self, end: TurnEnd) -> TurnGrant | None:
+        """Conclude what was done; see `TurnGrant.end`. Waits for nothing."""
+        turn = self.turn
+        if not turn.is_open:
+            self.give_back()
+            raise stopped(turn)
         try:
-            conclude_now(self.turn, end.commit, end.follow_ups, end.origin)
+            self._conclude_now(turn, end.commit, end.follow_ups, end.origin)
         except BaseException:
             self.give_back()
             raise
         if end.goes_on:
             return self
-        self.ending.offer(None)
+        self._close()
         return None
+
+    def _close(self) -> None:
+        if not self._is_over:  # else the mailbox may be paused for somebody else by now
+            self._is_over = True
+            self._let_go()
 
 
 def stopped(turn: Turn) -> ActorDeadError:
@@ -180,6 +245,8 @@ class TokenDoor:
     """The token actor; it brings this itself."""
     rest_if_unused: Callable[[int], None]
     """Puts it to rest if nothing came by in so many rounds; likewise."""
+    lend_at_once: Callable[[TurnRequest], TurnGrant | None]
+    """Grants the turn if nothing is to be done before; likewise."""
 
     def __init__(  # noqa: PLR0913 - made in one place, the directory
         self,
@@ -242,6 +309,11 @@ class TokenDoor:
             grant.give_back()
 
     async def _wait_for(self, request: TurnRequest) -> TurnGrant:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        grant = self.lend_at_once(request)
+        return grant if grant is not None else await self._wait_in_row(request)
+
+    async def _wait_in_row(self, request: TurnRequest) -> TurnGrant:
         if self._waiting >= self._max_waiters:
             message = (
                 f"{self._waiting} wait for the turn of token {token_label(self.tree.token)} "

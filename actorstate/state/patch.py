@@ -12,7 +12,7 @@ NO_VALUE: Final = object()
 
 
 @final
-class Operation(Record, frozen=True):
+class Operation(Record, frozen=True, gc=False):
     """One operation of a patch (RFC 6902, section 4)."""
 
     op: str

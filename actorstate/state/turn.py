@@ -87,6 +87,9 @@ _STORED: Final = TurnStep.STORED
 _WRITABLE: Final = frozenset({TurnState.OPEN, TurnState.CHECKPOINTING})
 _ENDED: Final = frozenset({TurnState.COMMITTED, TurnState.ROLLED_BACK})
 
+# The table with what follows from each state: whether it is writable, and whether it has ended.
+_STEPS: Final = {key: (state, state in _WRITABLE, state in _ENDED) for key, state in _NEXT.items()}
+
 
 @final
 class Commit(Record, frozen=True):
@@ -191,10 +194,10 @@ class Turn:
         self.tree.refused()
 
     def _step(self, step: TurnStep) -> None:
-        state = self._state = _NEXT[self._state, step]
-        self.is_writable = state in _WRITABLE and not self.is_revoked
-        self.has_ended = state in _ENDED
-        if self.has_ended:
+        self._state, is_writable, has_ended = _STEPS[self._state, step]
+        self.is_writable = is_writable and not self.is_revoked
+        if has_ended:
+            self.has_ended = True
             self.tree.turn = None
 
     def _told(self, log: Log) -> Commit | None:
