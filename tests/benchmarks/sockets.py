@@ -38,7 +38,8 @@ async def serve_echo() -> None:
 
 
 ECHO = [sys.executable, __file__]
-APP = [sys.executable, "-m", "actorstate", "run", __file__, "--port", "0"]
+# In memory, as an echo is: what a disk costs is told by the benchmark of the stores.
+APP = [sys.executable, "-m", "actorstate", "run", __file__, "--port", "0", "--store", "memory://"]
 
 
 @contextmanager
