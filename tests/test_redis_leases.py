@@ -134,7 +134,9 @@ class Leases(RuleBasedStateMachine):
             self.is_over = False
 
     def verdict(self, owner: Owner) -> int:
-        if self.owner != owner.claim:
+        # A claim is used for one lease. Here it may get another one without its owner knowing.
+        is_of_now = owner.epoch is not None and int(owner.epoch) == self.epochs[-1]
+        if self.owner != owner.claim or not is_of_now:
             return LOST
         return WANTED if self.waiting else KEPT
 

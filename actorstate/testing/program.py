@@ -188,6 +188,7 @@ class _Run:
                 if not tab.is_connected:
                     await tab.reconnect()
                     await trio.sleep(self._afterwards)
+                await trio.testing.wait_all_tasks_blocked()  # what is done now is shown now, too
                 self._outcome = self._look(tab)
                 everything.cancel()  # with the app inside: nothing more is committed
                 await trio.lowlevel.checkpoint()
