@@ -8,6 +8,7 @@ after the other, of as many bytes as the commit has.
 from __future__ import annotations
 
 import functools
+import secrets
 import statistics
 import sys
 import time
@@ -71,12 +72,17 @@ async def bare(server: RedisServer) -> float:
 async def turns(server: RedisServer) -> float:
     """Give the turns a second of one token: events, of which each waits for the one before."""
     async with App(root=Bench, store=RedisStore(server.url)) as app:
-        ref = app.directory.ref("bench")
+        token = secrets.token_hex(8)  # one that no round before has brought so far already
+        ref = app.directory.ref(token)
         await ref.ask(Event("bench.increment", [], 1, "page"), block=False)
         started = time.perf_counter()
         for seq in range(2, TURNS + 2):
             await ref.ask(Event("bench.increment", [], seq, "page"), block=False)
-        return TURNS / (time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        async with app.modify_state(token) as state:
+            assert isinstance(state, Bench)
+            assert state.count == TURNS + 1, "some events were taken for ones that are done"
+        return TURNS / seconds
 
 
 async def commits(server: RedisServer, tokens: int) -> float:
