@@ -94,6 +94,7 @@ from actorstate.ui import (
     ul as ul,
     vstack as vstack,
 )
+from actorstate.web.limits import ConnectionLimits as ConnectionLimits
 
 
 def _claim(exports: dict[str, _Any]) -> None:

@@ -34,6 +34,7 @@ from actorstate.state.tree import Schema
 from actorstate.stores.base import Store, immediate_commit
 from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page
+from actorstate.web.limits import ConnectionLimits
 from actorstate.web.server import Site, serve
 
 Args = TypeVarTuple("Args")
@@ -95,6 +96,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             may be async; it runs under the app then. The errors are in the log already.
         asyncio: whether handlers, background tasks and ``on_error`` may await what is asyncio's as
             well as what is trio's. Needs the extra ``actorstate[asyncio]``.
+        connections: the bounds for those who connect to it.
 
     Raises:
         ValueError: a number is out of its range.
@@ -130,6 +132,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         shutdown_timeout: float = 10.0,
         on_error: OnError | None = None,
         asyncio: bool = False,
+        connections: ConnectionLimits | None = None,
     ) -> None:
         self._root: Final = root
         self._store: Store = store if store is not None else MemoryStore()
@@ -144,6 +147,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         self._slow_turn: Final = _at_least(0, slow_turn=slow_turn)
         self._turn_timeout: Final = _at_least(0, turn_timeout=turn_timeout)
         self._shutdown_timeout: Final = _at_least(0, shutdown_timeout=shutdown_timeout)
+        self._connection_limits: Final = connections or ConnectionLimits()
         self._reporter: Final = Reporter(on_error)
         self._pages: Final[dict[str, str]] = {}
         self._on_load: Final[dict[str, tuple[Invocation, ...]]] = {}
@@ -370,7 +374,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             RuntimeError: the app is not running.
         """
         pages = {route: html.encode() for route, html in self._pages.items()}
-        return Site(pages, self.directory, dict(self._on_load))
+        return Site(pages, self.directory, dict(self._on_load), self._connection_limits)
 
     @property
     def trio_token(self) -> trio.lowlevel.TrioToken:

@@ -22,6 +22,7 @@ from actorstate.actors.directory import Directory
 from actorstate.state.handlers import Invocation
 from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
 from actorstate.web.http import Upgrade, header, serve_requests
+from actorstate.web.limits import ConnectionLimits
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
 
 logger: Final = logging.getLogger("actorstate.web")
@@ -44,6 +45,8 @@ class Site:
     """The actors of their tabs."""
     on_load: Mapping[str, tuple[Invocation, ...]]
     """What is run each time a browser loads a page, by route."""
+    limits: ConnectionLimits
+    """What is bounded for those who connect."""
 
 
 async def serve(
