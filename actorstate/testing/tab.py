@@ -317,8 +317,9 @@ class Tab:
         self._is_welcome = False
         self._served = trio.Event()
         self._link = Link(self._receive, self._take_close)
+        site = self._app.site
         self._connection = SocketConnection(
-            self._link, self._app.directory, self._handshake, self._app.site.on_load
+            self._link, site.directory, self._handshake, site.on_load, site.limits
         )
         self._nursery.start_soon(self._serve, self._connection, self._served)
         hello = {"t": "hello", "token": self.token, "instance": self.instance, "path": self._path}
@@ -384,8 +385,9 @@ class Tab:
             self._link.send(sent.frame)
 
     def _take_patch(self, frame: dict[str, Any]) -> None:
-        if frame["version"] != self.version + 1:
-            message = f"version {frame['version']} does not follow on {self.version}"
+        base = frame.get("base", frame["version"] - 1)
+        if base != self.version:
+            message = f"a patch of version {base} does not fit on version {self.version}"
             raise ProtocolError(message)
         operations = [
             Operation(op["op"], op["path"], op.get("value", NO_VALUE)) for op in frame["ops"]

@@ -92,7 +92,9 @@ async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
                 handshake = Handshake(_headers(upgrade.request), _address_of(stream))
-                connection = SocketConnection(socket, site.directory, handshake, site.on_load)
+                connection = SocketConnection(
+                    socket, site.directory, handshake, site.on_load, site.limits
+                )
                 await connection.run()
             else:
                 with trio.move_on_after(_HANDSHAKE_TIMEOUT):
