@@ -19,7 +19,7 @@ from actorstate.testing.link import Link
 from actorstate.testing.view import TabState
 from actorstate.web.connection import SocketConnection
 from actorstate.web.protocol import Handshake
-from actorstate.web.server import Site
+from actorstate.web.site import Site
 
 AnyState = TypeVar("AnyState", bound=State)
 

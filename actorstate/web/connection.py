@@ -12,7 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, Protocol, final
+from typing import Final, NoReturn, Protocol, final
 
 import trio
 from trio_websocket import ConnectionClosed
@@ -104,6 +104,8 @@ class SocketConnection:
         self._instance = ""
         self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
+        self._reading: Final = trio.CancelScope()
+        self._mailbox: Mailbox | None = None
         self._is_closing = False
 
     @property
@@ -141,6 +143,13 @@ class SocketConnection:
             self._scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
             self._bell.ring()
 
+    def stop_reading(self) -> None:
+        """Take no more frames, and go on to send: the server stops once all is done and shown.
+
+        What was read and not handed over is as if it had not come; nobody was told that it is done.
+        """
+        self._reading.cancel()
+
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
         code = GOING_AWAY
@@ -171,23 +180,30 @@ class SocketConnection:
     async def _read(self) -> int:
         """Read until the end; give the code to close with."""
         try:
-            hello = await self._read_hello()
-            if hello is None:
-                return POLICY_VIOLATION
-            self._instance = hello.instance
-            token = hello.token if hello.token is not None else self._mint.mint()
-            self._router = to_router(hello, token, self._handshake, self._session)
-            mailbox = self._directory.ref(token).mailbox
-            # The path as the browser asked for the page by it, so that routes are the same here.
-            on_load = self._on_load.get(self._router.path, ())
-            await mailbox.post_when_room(Attach(self, on_load))
-            try:
-                await self._read_events(mailbox)
-            finally:
-                _detach(self, mailbox)
+            with self._reading:
+                return await self._read_frames()
+            if self._mailbox is not None:
+                await trio.sleep_forever()  # until the actor has ended, which closes this
         except (ConnectionClosed, ActorDeadError):
             pass
+        finally:
+            if self._mailbox is not None:
+                _detach(self, self._mailbox)
         return GOING_AWAY
+
+    async def _read_frames(self) -> int:
+        hello = await self._read_hello()
+        if hello is None:
+            return POLICY_VIOLATION
+        self._instance = hello.instance
+        token = hello.token if hello.token is not None else self._mint.mint()
+        self._router = to_router(hello, token, self._handshake, self._session)
+        mailbox = self._directory.ref(token).mailbox
+        # The path as the browser asked for the page by it, so that routes are the same here.
+        on_load = self._on_load.get(self._router.path, ())
+        await mailbox.post_when_room(Attach(self, on_load))
+        self._mailbox = mailbox
+        return await self._read_events(mailbox)
 
     async def _read_hello(self) -> Hello | None:
         with trio.move_on_after(_HELLO_TIMEOUT):
@@ -203,7 +219,7 @@ class SocketConnection:
                     self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
         return None
 
-    async def _read_events(self, mailbox: Mailbox) -> None:
+    async def _read_events(self, mailbox: Mailbox) -> NoReturn:
         while True:
             frame = self._decode(await self._socket.get_message())
             if isinstance(frame, EventFrame):
