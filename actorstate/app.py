@@ -36,6 +36,7 @@ from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page
 from actorstate.web.limits import ConnectionLimits
 from actorstate.web.server import Site, serve
+from actorstate.web.tokens import Mint
 
 Args = TypeVarTuple("Args")
 Number = TypeVar("Number", int, float)
@@ -366,15 +367,17 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         """
         return self._entered.directory
 
-    @property
-    def site(self) -> Site:
-        """What browsers get from it, as it is now.
+    async def open_site(self) -> Site:
+        """Give what browsers get from it, as it is now. For who serves it in a way of their own.
 
         Raises:
+            StoreError: the store does not give the key for the tokens of tabs.
             RuntimeError: the app is not running.
         """
+        directory = self.directory
+        mint = Mint(await self._store.signing_key())
         pages = {route: html.encode() for route, html in self._pages.items()}
-        return Site(pages, self.directory, dict(self._on_load), self._connection_limits)
+        return Site(pages, directory, dict(self._on_load), self._connection_limits, mint)
 
     @property
     def trio_token(self) -> trio.lowlevel.TrioToken:
@@ -456,10 +459,11 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             task_status: for ``nursery.start``, which gets the address: ``http://127.0.0.1:8000``.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the address cannot be listened on; or the store does not give the key for
+                the tokens of tabs (`StoreError`).
             RuntimeError: the app is not running.
         """
-        await serve(self.site, host, port, task_status=task_status)
+        await serve(await self.open_site(), host, port, task_status=task_status)
 
 
 def _trio_flavor(_: Reporter) -> Flavor:

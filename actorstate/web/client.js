@@ -1294,6 +1294,19 @@
     }
   }
 
+  // The server did not mint it: its store is another one now, or somebody wrote it here. What the
+  // page shows is of no tab any more, and the welcome replaces it.
+  function beginAnew() {
+    token = null;
+    tab.version = null;
+    try {
+      sessionStorage.removeItem(TOKEN_KEY);
+    } catch {
+      // Then it was never kept there.
+    }
+    sayHello(link.socket);
+  }
+
   function connect() {
     clearTimeout(link.timer);
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
@@ -1403,6 +1416,7 @@
 
   // An error is not an acknowledgement: the server sends that, too.
   function showError({ seq, code, message, where }) {
+    if (code === "bad_token") return beginAnew();
     console.warn("actorstate:", code, message, where ?? "");
     keepRefusedEdit(seq);
     resets.delete(seq);

@@ -33,6 +33,7 @@ from actorstate.web.protocol import (
     to_event,
     to_router,
 )
+from actorstate.web.tokens import Mint
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -46,14 +47,6 @@ WRONG_PROTOCOL: Final = 4002
 _OUTBOX_CAPACITY: Final = 1000
 _HELLO_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
-
-_TOKEN_BYTES: Final = 32
-_TOKEN_LENGTH: Final = 43  # what 32 bytes are in URL-safe base64
-
-
-def mint_token() -> str:
-    """Make the token of a new tab: 256 random bits."""
-    return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 class Socket(Protocol):
@@ -89,6 +82,7 @@ class SocketConnection:
         directory: where the token actors are.
         handshake: what came with its request.
         on_load: what is run when a page is loaded, by its route.
+        mint: makes the tokens of new tabs, and knows its own.
     """
 
     def __init__(
@@ -97,11 +91,13 @@ class SocketConnection:
         directory: Directory,
         handshake: Handshake,
         on_load: Mapping[str, tuple[Invocation, ...]],
+        mint: Mint,
     ) -> None:
         self._socket: Final = socket
         self._directory: Final = directory
         self._handshake: Final = handshake
         self._on_load: Final = on_load
+        self._mint: Final = mint
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final[deque[Notice]] = deque()
         self._bell: Bell | None = None
@@ -179,9 +175,7 @@ class SocketConnection:
             if hello is None:
                 return POLICY_VIOLATION
             self._instance = hello.instance
-            token = await self._choose_token(hello)
-            if token is None:
-                await trio.sleep_forever()  # until the writer has told, and ends this
+            token = hello.token if hello.token is not None else self._mint.mint()
             self._router = to_router(hello, token, self._handshake, self._session)
             mailbox = self._directory.ref(token).mailbox
             # The path as the browser asked for the page by it, so that routes are the same here.
@@ -200,29 +194,14 @@ class SocketConnection:
             while True:
                 frame = self._decode(await self._socket.get_message())
                 if isinstance(frame, Hello):
-                    return frame
-                if frame is not None:
+                    if frame.token is None or self._mint.is_ours(frame.token):
+                        return frame
+                    # Nothing is created for it, and nobody asked: the client may begin anew.
+                    text = "this token was not given out here; say hello again without it"
+                    self.send(Failure("bad_token", text, where="$.token"))
+                elif frame is not None:
                     self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
         return None
-
-    async def _choose_token(self, hello: Hello) -> str | None:
-        """Give the tab its token back; a token that this server never gave out gets a new one.
-
-        So a client can never bring state to life under a name of its own choosing. None if it
-        cannot be told: a tab must not lose its state because the store is away for a moment.
-        """
-        token = hello.token
-        if token is None or len(token) != _TOKEN_LENGTH:
-            return mint_token()
-        try:
-            return token if await self._directory.knows(token) else mint_token()
-        except Exception:
-            logger.exception("the store cannot tell whether it knows a token")
-            self.send(
-                Failure("unavailable", "the state of this tab cannot be loaded at the moment")
-            )
-            self.close()
-            return None
 
     async def _read_events(self, mailbox: Mailbox) -> None:
         while True:

@@ -24,6 +24,7 @@ from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
 from actorstate.web.http import Upgrade, header, serve_requests
 from actorstate.web.limits import ConnectionLimits
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
+from actorstate.web.tokens import Mint
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -47,6 +48,8 @@ class Site:
     """What is run each time a browser loads a page, by route."""
     limits: ConnectionLimits
     """What is bounded for those who connect."""
+    mint: Mint
+    """Makes their tokens."""
 
 
 async def serve(
@@ -92,7 +95,9 @@ async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
                 handshake = Handshake(_headers(upgrade.request), _address_of(stream))
-                connection = SocketConnection(socket, site.directory, handshake, site.on_load)
+                connection = SocketConnection(
+                    socket, site.directory, handshake, site.on_load, site.mint
+                )
                 await connection.run()
             else:
                 with trio.move_on_after(_HANDSHAKE_TIMEOUT):
