@@ -16,6 +16,7 @@ from actorstate.testing.link import Link
 from actorstate.web.connection import SocketConnection
 from actorstate.web.limits import ConnectionLimits
 from actorstate.web.protocol import Handshake
+from actorstate.web.site import Site
 
 
 class WireRoot(State, root=True):
@@ -40,10 +41,10 @@ class Peer:
     """A client that keeps every frame and applies what shows the state; it does no more by itself.
 
     Args:
-        app: the running app.
+        site: of the running app.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, site: Site) -> None:
         self.frames: list[dict[str, Any]] = []
         self.state: dict[str, Any] = {}
         self.version = -1
@@ -51,10 +52,7 @@ class Peer:
         self.code: int | None = None
         self.ended_at = 0.0
         self.link = Link(self._receive, self._end)
-        site = app.site
-        self.connection = SocketConnection(
-            self.link, site.directory, Handshake({}, "memory"), site.on_load, site.limits
-        )
+        self.connection = SocketConnection(self.link, site, Handshake({}, "memory"))
 
     def send(self, **frame: Any) -> None:
         self.link.send(json.dumps(frame))
@@ -101,7 +99,7 @@ async def wired(**limits: Any) -> AsyncGenerator[tuple[App, trio.Nursery]]:
 
 async def connect(app: App, nursery: trio.Nursery, **hello: Any) -> Peer:
     """Connect a peer, and wait until it has all that comes at once."""
-    peer = Peer(app)
+    peer = Peer(await app.open_site())
     nursery.start_soon(peer.connection.run)
     peer.hello(**hello)
     await wait_all_tasks_blocked()

@@ -24,6 +24,7 @@ from actorstate import App, State, redirect
 from actorstate.actors.messages import Ack, Failure, Patch, Welcome
 from actorstate.state.patch import Operation
 from actorstate.web.protocol import EventFrame, Hello, decode, encode
+from actorstate.web.tokens import Mint
 
 HERE = Path(__file__).parent.parent
 PACKAGE = HERE / "actorstate"
@@ -453,6 +454,19 @@ async def test_the_documented_client_finds_back_when_it_has_lost_track() -> None
         await until(lambda: client.version == 2)
 
         assert client.state["documented_root.tally"] == {"count": 2}
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_documented_client_begins_anew_where_its_token_is_not_known() -> None:
+    async with App(root=DocumentedRoot) as app, trio.open_nursery() as nursery:
+        client = documented_client()(await served(nursery, app))
+        client.token = foreign = Mint(b"another server's").mint()
+        nursery.start_soon(client.run)
+        await client.send(ADD, 1)
+        await settled(client)
+        assert client.token != foreign
+        assert client.state["documented_root.tally"] == {"count": 1}
+        assert client.errors == []
         nursery.cancel_scope.cancel()
 
 

@@ -15,20 +15,17 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Protocol, TypeVar, final
+from typing import Final, NoReturn, Protocol, TypeVar, final
 
 import trio
 from trio_websocket import ConnectionClosed
 
-from actorstate.actors.directory import Directory
 from actorstate.actors.messages import Attach, Detach, Event, Failure, Notice, Refresh
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
-from actorstate.state.handlers import Invocation
 from actorstate.state.router import Router
-from actorstate.web.limits import ConnectionLimits
 from actorstate.web.outbox import Outbox
 from actorstate.web.protocol import (
     EventFrame,
@@ -40,6 +37,7 @@ from actorstate.web.protocol import (
     to_event,
     to_router,
 )
+from actorstate.web.site import Site
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -52,14 +50,6 @@ T = TypeVar("T")
 
 _HELLO_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
-
-_TOKEN_BYTES: Final = 32
-_TOKEN_LENGTH: Final = 43  # what 32 bytes are in URL-safe base64
-
-
-def mint_token() -> str:
-    """Make the token of a new tab: 256 random bits."""
-    return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 class Socket(Protocol):
@@ -92,25 +82,14 @@ class SocketConnection:
 
     Args:
         socket: the accepted socket.
-        directory: where the token actors are.
+        site: what the app has for those who connect.
         handshake: what came with its request.
-        on_load: what is run when a page is loaded, by its route.
-        limits: what is bounded for it.
     """
 
-    def __init__(
-        self,
-        socket: Socket,
-        directory: Directory,
-        handshake: Handshake,
-        on_load: Mapping[str, tuple[Invocation, ...]],
-        limits: ConnectionLimits,
-    ) -> None:
+    def __init__(self, socket: Socket, site: Site, handshake: Handshake) -> None:
         self._socket: Final = socket
-        self._directory: Final = directory
+        self._site: Final = site
         self._handshake: Final = handshake
-        self._on_load: Final = on_load
-        self._limits: Final = limits
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final = Outbox()
         self._bell: Bell | None = None
@@ -121,6 +100,7 @@ class SocketConnection:
         self._instance = ""
         self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
+        self._reading: Final = trio.CancelScope()
         self._is_closing = False
 
     @property
@@ -158,6 +138,13 @@ class SocketConnection:
             self._scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
             self._bell.ring()
 
+    def stop_reading(self) -> None:
+        """Take no more frames, and go on to send: the server stops once all is done and shown.
+
+        What was read and not handed over is as if it had not come; nobody was told that it is done.
+        """
+        self._reading.cancel()
+
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
         code = GOING_AWAY
@@ -192,56 +179,46 @@ class SocketConnection:
     async def _read(self) -> int:
         """Read until the end; give the code to close with."""
         try:
-            hello = await self._read_hello()
-            if hello is None:
-                return POLICY_VIOLATION
-            self._instance = hello.instance
-            token = await self._choose_token(hello)
-            if token is None:
-                await trio.sleep_forever()  # until the writer has told, and ends this
-            self._router = to_router(hello, token, self._handshake, self._session)
-            mailbox = self._mailbox = self._directory.ref(token).mailbox
-            # The path as the browser asked for the page by it, so that routes are the same here.
-            on_load = self._on_load.get(self._router.path, ())
-            await mailbox.post_when_room(Attach(self, on_load))
-            try:
-                await self._watched(lambda: self._read_events(mailbox))
-            finally:
-                _detach(self, mailbox)
+            with self._reading:
+                return await self._read_frames()
+            if self._mailbox is not None:
+                await self._watched(trio.sleep_forever)  # the actor closes this when it has ended
         except (ConnectionClosed, ActorDeadError):
             pass
+        finally:
+            if self._mailbox is not None:
+                _detach(self, self._mailbox)
         return GOING_AWAY
+
+    async def _read_frames(self) -> int:
+        hello = await self._read_hello()
+        if hello is None:
+            return POLICY_VIOLATION
+        self._instance = hello.instance
+        token = hello.token if hello.token is not None else self._site.mint.mint()
+        self._router = to_router(hello, token, self._handshake, self._session)
+        mailbox = self._site.directory.ref(token).mailbox
+        # The path as the browser asked for the page by it, so that routes are the same here.
+        on_load = self._site.on_load.get(self._router.path, ())
+        await mailbox.post_when_room(Attach(self, on_load))
+        self._mailbox = mailbox
+        return await self._watched(lambda: self._read_events(mailbox))
 
     async def _read_hello(self) -> Hello | None:
         with trio.move_on_after(_HELLO_TIMEOUT):
             while True:
                 frame = self._decode(await self._socket.get_message())
                 if isinstance(frame, Hello):
-                    return frame
-                if frame is not None:
+                    if frame.token is None or self._site.mint.is_ours(frame.token):
+                        return frame
+                    # Nothing is created for it, and nobody asked: the client may begin anew.
+                    text = "this token was not given out here; say hello again without it"
+                    self.send(Failure("bad_token", text, where="$.token"))
+                elif frame is not None:
                     self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
         return None
 
-    async def _choose_token(self, hello: Hello) -> str | None:
-        """Give the tab its token back; a token that this server never gave out gets a new one.
-
-        So a client can never bring state to life under a name of its own choosing. None if it
-        cannot be told: a tab must not lose its state because the store is away for a moment.
-        """
-        token = hello.token
-        if token is None or len(token) != _TOKEN_LENGTH:
-            return mint_token()
-        try:
-            return token if await self._directory.knows(token) else mint_token()
-        except Exception:
-            logger.exception("the store cannot tell whether it knows a token")
-            self.send(
-                Failure("unavailable", "the state of this tab cannot be loaded at the moment")
-            )
-            self.close()
-            return None
-
-    async def _read_events(self, mailbox: Mailbox) -> None:
+    async def _read_events(self, mailbox: Mailbox) -> NoReturn:
         """Read events for ever. May be cut off and begun anew; no event is lost by that."""
         while True:
             if self._event is not None:
@@ -273,7 +250,7 @@ class SocketConnection:
     def _look(self) -> float:
         """Do what is due, and tell when to look again."""
         now = trio.current_time()
-        send_timeout = self._limits.send_timeout
+        send_timeout = self._site.limits.send_timeout
         since = now if self._sends_since is None else self._sends_since
         if since + send_timeout <= now:
             logger.info("connection %s took nothing for %g s", self._session, send_timeout)
