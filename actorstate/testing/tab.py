@@ -19,7 +19,7 @@ from actorstate.testing.link import Link
 from actorstate.testing.view import TabState
 from actorstate.web.connection import SocketConnection
 from actorstate.web.protocol import Handshake
-from actorstate.web.server import Site
+from actorstate.web.site import Site
 
 AnyState = TypeVar("AnyState", bound=State)
 
@@ -317,13 +317,7 @@ class Tab:
         self._is_welcome = False
         self._served = trio.Event()
         self._link = Link(self._receive, self._take_close)
-        self._connection = SocketConnection(
-            self._link,
-            self._site.directory,
-            self._handshake,
-            self._site.on_load,
-            self._site.mint,
-        )
+        self._connection = SocketConnection(self._link, self._site, self._handshake)
         self._nursery.start_soon(self._serve, self._connection, self._served)
         self._say_hello()
 
@@ -392,8 +386,9 @@ class Tab:
             self._link.send(sent.frame)
 
     def _take_patch(self, frame: dict[str, Any]) -> None:
-        if frame["version"] != self.version + 1:
-            message = f"version {frame['version']} does not follow on {self.version}"
+        base = frame.get("base", frame["version"] - 1)
+        if base != self.version:
+            message = f"a patch of version {base} does not fit on version {self.version}"
             raise ProtocolError(message)
         operations = [
             Operation(op["op"], op["path"], op.get("value", NO_VALUE)) for op in frame["ops"]
