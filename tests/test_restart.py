@@ -17,7 +17,7 @@ from crash import Tab as CrashTab, server, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-from actorstate import App, MemoryStore, State, background, console_log, heading
+from actorstate import App, ConnectionLimits, MemoryStore, State, background, console_log, heading
 from actorstate.actors.messages import Event
 from actorstate.testing.link import Link
 from actorstate.web.admission import Admission
@@ -227,9 +227,7 @@ async def test_a_socket_without_a_hello_is_closed_at_once_when_the_server_stops(
     async with app, trio.open_nursery() as nursery:
         site = await app.open_site()
         link = Link(lambda _: None, codes.append)
-        connection = SocketConnection(
-            link, site.directory, Handshake({}, ""), site.on_load, site.mint
-        )
+        connection = SocketConnection(link, site, Handshake({}, ""))
         with site.admission.present(connection):
             nursery.start_soon(connection.run)
             await wait_all_tasks_blocked()
@@ -249,7 +247,7 @@ async def test_who_was_on_the_way_in_is_seen_out_too() -> None:
         def close(self) -> None:
             self.heard.append("close")
 
-    admission, early, late = Admission(), Guest(), Guest()
+    admission, early, late = Admission(ConnectionLimits()), Guest(), Guest()
 
     async def work_off() -> None:
         early.heard.append("all is done")

@@ -317,13 +317,7 @@ class Tab:
         self._is_welcome = False
         self._served = trio.Event()
         self._link = Link(self._receive, self._take_close)
-        self._connection = SocketConnection(
-            self._link,
-            self._site.directory,
-            self._handshake,
-            self._site.on_load,
-            self._site.mint,
-        )
+        self._connection = SocketConnection(self._link, self._site, self._handshake)
         self._nursery.start_soon(self._serve, self._connection, self._served)
         self._say_hello()
 

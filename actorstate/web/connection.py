@@ -10,18 +10,15 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NoReturn, Protocol, final
 
 import trio
 from trio_websocket import ConnectionClosed
 
-from actorstate.actors.directory import Directory
 from actorstate.actors.messages import Attach, Detach, Failure, Notice
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
-from actorstate.state.handlers import Invocation
 from actorstate.state.router import Router
 from actorstate.web.protocol import (
     EventFrame,
@@ -33,13 +30,14 @@ from actorstate.web.protocol import (
     to_event,
     to_router,
 )
-from actorstate.web.tokens import Mint
+from actorstate.web.site import Site
 
 logger: Final = logging.getLogger("actorstate.web")
 
 GOING_AWAY: Final = 1001
 """The close code after which a client shall reconnect (RFC 6455, section 7.4.1)."""
 POLICY_VIOLATION: Final = 1008
+TRY_AGAIN_LATER: Final = 1013
 WRONG_PROTOCOL: Final = 4002
 
 # A client that reads nothing for so many notices is cut off; it gets the whole state when it
@@ -79,25 +77,19 @@ class SocketConnection:
 
     Args:
         socket: the accepted socket.
-        directory: where the token actors are.
+        site: what it is a connection to.
         handshake: what came with its request.
-        on_load: what is run when a page is loaded, by its route.
-        mint: makes the tokens of new tabs, and knows its own.
     """
 
     def __init__(
         self,
         socket: Socket,
-        directory: Directory,
+        site: Site,
         handshake: Handshake,
-        on_load: Mapping[str, tuple[Invocation, ...]],
-        mint: Mint,
     ) -> None:
         self._socket: Final = socket
-        self._directory: Final = directory
+        self._site: Final = site
         self._handshake: Final = handshake
-        self._on_load: Final = on_load
-        self._mint: Final = mint
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final[deque[Notice]] = deque()
         self._bell: Bell | None = None
@@ -107,6 +99,7 @@ class SocketConnection:
         self._reading: Final = trio.CancelScope()
         self._mailbox: Mailbox | None = None
         self._is_closing = False
+        self._code = GOING_AWAY
 
     @property
     def instance(self) -> str:
@@ -152,16 +145,15 @@ class SocketConnection:
 
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
-        code = GOING_AWAY
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
-                    code = await self._read()
+                    self._code = await self._read()
                     nursery.cancel_scope.cancel()
         finally:
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                await self._socket.aclose(code)
+                await self._socket.aclose(self._code)
 
     async def _write(self) -> None:
         self._bell = Bell()
@@ -196,21 +188,30 @@ class SocketConnection:
         if hello is None:
             return POLICY_VIOLATION
         self._instance = hello.instance
-        token = hello.token if hello.token is not None else self._mint.mint()
+        token = hello.token if hello.token is not None else self._site.mint.mint()
+        if not self._site.has_room_for(token):
+            return await self._turn_away()
         self._router = to_router(hello, token, self._handshake, self._session)
-        mailbox = self._directory.ref(token).mailbox
+        mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
-        on_load = self._on_load.get(self._router.path, ())
+        on_load = self._site.on_load.get(self._router.path, ())
         await mailbox.post_when_room(Attach(self, on_load))
         self._mailbox = mailbox
         return await self._read_events(mailbox)
+
+    async def _turn_away(self) -> NoReturn:
+        """Let the tab come again later: there are as many in memory as may be."""
+        self.send(Failure("unavailable", "there are too many tabs at the moment"))
+        self._code = TRY_AGAIN_LATER
+        self.close()
+        await trio.sleep_forever()  # until the writer has told, and ends this
 
     async def _read_hello(self) -> Hello | None:
         with trio.move_on_after(_HELLO_TIMEOUT):
             while True:
                 frame = self._decode(await self._socket.get_message())
                 if isinstance(frame, Hello):
-                    if frame.token is None or self._mint.is_ours(frame.token):
+                    if frame.token is None or self._site.mint.is_ours(frame.token):
                         return frame
                     # Nothing is created for it, and nobody asked: the client may begin anew.
                     text = "this token was not given out here; say hello again without it"
