@@ -61,9 +61,9 @@ def unwrap(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return errors.exceptions[0] if len(errors.exceptions) == 1 else errors
 
 
-# A mailbox that is never empty must not starve the rest of the process: after so many messages in
-# a row the actor lets others run. By count and not by clock, so that a schedule can be replayed.
-_FAIR_SHARE: Final = 32
+FAIR_SHARE: Final = 32
+"""After so many messages or turns in a row others are let run: a mailbox that is never empty must
+not starve the rest of the process. By count and not by clock, so a schedule can be replayed."""
 
 
 @final
@@ -373,6 +373,12 @@ class Mailbox:
             self._bell.ring()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing lies here, and the actor waits for that to change."""
+        is_waited_for = self._bell is not None and self._bell.sleeps
+        return is_waited_for and not self.is_paused and not self._envelopes
+
+    @property
     def is_waited_for(self) -> bool:
         """Whether the actor sleeps until it is given a message, and has not been cancelled."""
         return self._bell is not None and self._bell.sleeps
@@ -403,7 +409,7 @@ class Mailbox:
 
         That gives no more than 32 messages in a row, so that who works them off lets others run.
         """
-        is_due = self._row < _FAIR_SHARE and not self.is_paused and self.order is None
+        is_due = self._row < FAIR_SHARE and not self.is_paused and self.order is None
         if not (is_due and self._envelopes):
             return None
         self._row += 1
@@ -416,7 +422,7 @@ class Mailbox:
         message was taken.
         """
         self._row += 1
-        if self._row > _FAIR_SHARE:
+        if self._row > FAIR_SHARE:
             self._row = 0
             await trio.lowlevel.checkpoint()
             if not self._envelopes:  # the last was taken back: who waits for that shall look
@@ -740,14 +746,7 @@ class TrioActor(pykka.Actor):
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a message, and none is there."""
-        mailbox = self.mailbox
-        return (
-            mailbox.is_waited_for
-            and mailbox.empty()
-            and not mailbox.is_paused
-            and self._has_started
-            and not self._stop_asked
-        )
+        return self.mailbox.is_idle and self._has_started and not self._stop_asked
 
     async def _start(self) -> None:
         for pause in self._restarts:

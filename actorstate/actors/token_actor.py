@@ -686,8 +686,8 @@ class TokenActor(TrioActor):
         """Go on, after a turn that was lent: with the loop, or at once if the next is another."""
         mailbox = self.mailbox
         request = mailbox.first
-        is_able = mailbox.is_waited_for and self._tenure.is_quiet
-        if not (is_able and isinstance(request, TurnRequest)):
+        is_next = isinstance(request, TurnRequest) and mailbox.is_waited_for
+        if not (is_next and self._tenure.is_quiet):
             mailbox.go_on()
             return
         reply_to = cast("TrioFuture[TurnGrant]", mailbox.get_nowait().reply_to)
