@@ -177,7 +177,10 @@ class Ledger:
             LeaseLostError: it is not.
         """
         if commit is not None and not calls and origin.call is None and self._owes_nothing():
-            self.tenure.commit_at_once(_with_event(commit, origin))  # as good as always
+            if origin.seq is not None:
+                done = ((origin.instance or "", origin.seq),)
+                commit = Commit(commit.version, commit.changes, commit.operations, None, done)
+            self.tenure.commit_at_once(commit)  # as good as always
             return True
         entry = self.entry(commit, calls, origin)
         if entry is None:
@@ -238,11 +241,3 @@ class Ledger:
         except Exception:
             label = token_label(self.tree.token)
             logger.exception("token %s: the snapshot does not know yet what has ended", label)
-
-
-def _with_event(commit: Commit, origin: Origin) -> Commit:
-    """Add the event that is done with a commit, if there is one."""
-    if origin.seq is None:
-        return commit
-    done = ((origin.instance or "", origin.seq),)
-    return Commit(commit.version, commit.changes, commit.operations, None, done)

@@ -295,7 +295,8 @@ class Mailbox:
         self._lock = threading.Lock()
         self._closed: str | None = None
         self._bell: Bell | None = None
-        self._room = trio.lowlevel.ParkingLot()
+        self._room: trio.lowlevel.ParkingLot | None = None
+        """Where those wait who would put a message; None as long as nobody had to."""
         self._row = 0
         self.is_paused: bool = False
         """Whether no message is given out."""
@@ -359,7 +360,7 @@ class Mailbox:
                 if envelope.reply_to is reply_to:
                     del self._envelopes[place]
                     break
-        if self.has_room:
+        if self._room is not None and self.has_room:
             self._room.unpark()
 
     def pause(self) -> None:
@@ -398,6 +399,7 @@ class Mailbox:
         """
         while True:
             while not self.has_room:
+                self._room = self._room or trio.lowlevel.ParkingLot()
                 await self._room.park()
             # Another thread may be faster between the look and the put.
             with contextlib.suppress(MailboxFullError):
@@ -413,7 +415,10 @@ class Mailbox:
         if not (is_due and self._envelopes):
             return None
         self._row += 1
-        return self.get_nowait()
+        envelope = self._envelopes.popleft()
+        if self._room is not None:
+            self._room.unpark()
+        return envelope
 
     async def get(self) -> Envelope | None:
         """Wait for the next message and take it out; give None if there is none after all.
@@ -450,7 +455,7 @@ class Mailbox:
     def get_nowait(self) -> Envelope:
         """Take out the next message; there has to be one."""
         envelope = self._envelopes.popleft()
-        if self._room:
+        if self._room is not None:
             self._room.unpark()
         return envelope
 
@@ -460,7 +465,8 @@ class Mailbox:
             return None
         envelope = self._envelopes[place]
         del self._envelopes[place]
-        self._room.unpark()
+        if self._room is not None:
+            self._room.unpark()
         return envelope
 
     def close_if_empty(self, reason: str) -> bool:
@@ -487,7 +493,8 @@ class Mailbox:
         with self._lock:
             self._closed = reason
             left, self._envelopes = self._envelopes, collections.deque()
-        self._room.unpark_all()
+        if self._room is not None:
+            self._room.unpark_all()
         for envelope in left:
             if isinstance(envelope.message, _ActorStop) and envelope.reply_to is not None:
                 envelope.reply_to.set(None)
@@ -716,17 +723,20 @@ class TrioActor(pykka.Actor):
     async def _loop(self) -> None:
         """The loop: one message at a time, until one stops the actor."""
         await self._start()
+        if self.actor_stopped.is_set():
+            return
         self._has_started = True
+        await trio.lowlevel.checkpoint_if_cancelled()
         mailbox = self.mailbox
-        while not (self._is_closed or self.actor_stopped.is_set()):
-            # Messages that lie there are taken without waiting; a cancelled actor takes no more.
-            await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._is_closed:
             self._envelope = envelope = mailbox.take() or await mailbox.get()
-            if envelope is not None:
-                being_done = self._take(envelope)
-                if being_done is not None:
-                    await being_done
-                self._envelope = None
+            being_done = self._take(envelope) if envelope is not None else None
+            if being_done is not None:
+                await being_done
+                # Messages that lie there are taken without waiting; a cancelled actor takes no
+                # more. Nobody could cancel it in the step of a message that awaits nothing.
+                await trio.lowlevel.checkpoint_if_cancelled()
+            self._envelope = None
             if self._stop_asked and self.may_end:
                 return
 

@@ -404,7 +404,7 @@ class TokenActor(TrioActor):
     # ---- events ----------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> Awaitable[None] | None:
-        origin = event.origin
+        origin = Origin(event.instance, event.seq)
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin, is_saved=True)
         if self._pages.cut_off and self._pages.is_cut(origin):
@@ -470,7 +470,9 @@ class TokenActor(TrioActor):
             else:
                 result = handler.function(state, *arguments)
             if result is None and not (computed.is_read and computed.awaited()):
-                watch.note(turn, started)
+                seconds = watch.now() - started
+                if seconds >= watch.slow_turn:
+                    watch.note(turn, seconds)
                 if self._commit_now is not None:
                     self._conclude_now(turn, turn.commit(), (), origin)
         except* PASSING:

@@ -548,9 +548,10 @@ def _fold_scalars(entries: Iterable[Entry]) -> list[VarChange] | None:
     changes: list[VarChange] = []
     for place, old in before.items():
         var = place.var
-        to_plain = var.plain
-        plain = to_plain(getattr(place.state, var.name))
-        if not same_json(to_plain(old), plain):
+        was, plain = old, getattr(place.state, var.name)
+        if not var.is_plain:
+            was, plain = var.plain(old), var.plain(plain)
+        if not same_json(was, plain):
             changes.append(VarChange(place, (Operation("replace", var.pointer, plain),)))
     return changes
 

@@ -40,13 +40,14 @@ def pointer(*parts: str) -> str:
 
 
 @functools.lru_cache
-def parts_of(path: str) -> tuple[str, ...]:
-    """Split a JSON Pointer into its parts.
+def _way_to(path: str) -> tuple[tuple[str, ...], str]:
+    """Split a JSON Pointer into the way to a container, and the key in that.
 
-    >>> parts_of("/state.my_state/a~1b~0c")
-    ('state.my_state', 'a/b~c')
+    >>> _way_to("/state.my_state/a~1b~0c")
+    (('state.my_state',), 'a/b~c')
     """
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:])
+    *way, key = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+    return tuple(way), key
 
 
 def copy_plain(plain: Any) -> Any:
@@ -67,7 +68,7 @@ def apply(document: Any, operations: Iterable[Operation]) -> None:
             it was applied.
     """
     for operation in operations:
-        *way, last = parts_of(operation.path)
+        way, last = _way_to(operation.path)
         target: Any = document
         for part in way:
             target = target[int(part) if isinstance(target, list) else part]
