@@ -193,7 +193,7 @@ class Tab:
             assert kept[: len(before)] == before, "what was shown is not there any more"
             assert frame["version"] >= self.version
         elif kind == "patch":
-            assert frame["version"] == self.version + 1
+            assert frame.get("base", frame["version"] - 1) == self.version
             self.state = jsonpatch.apply_patch(self.state, frame["ops"], in_place=True)
         self.version = frame.get("version", self.version)
         ack = frame.get("ack", 0)

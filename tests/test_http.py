@@ -63,7 +63,7 @@ async def seconds_of(work: Callable[[], Awaitable[object]]) -> float:
 async def test_a_head_that_comes_byte_by_byte_has_fifteen_seconds_in_all(
     app: App, autojump_clock: MockClock
 ) -> None:
-    async with visiting(app) as (client, ended):
+    async with visiting(app) as (client, _):
 
         async def drip() -> None:
             with suppress(trio.BrokenResourceError):

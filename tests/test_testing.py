@@ -289,7 +289,7 @@ async def test_a_server_that_leaves_a_patch_out_is_found_out() -> None:
     async with open_tab(shop()) as tab:
         await tab.fire(Shop.increase)
         tab.version -= 1
-        with pytest.raises(ProtocolError, match="version 4 does not follow on 2"):
+        with pytest.raises(ProtocolError, match="a patch of version 3 does not fit on version 2"):
             await tab.fire(Shop.increase)
         with pytest.raises(ProtocolError):  # from now on
             await tab.wait_for(lambda _: True)

@@ -386,8 +386,9 @@ class Tab:
             self._link.send(sent.frame)
 
     def _take_patch(self, frame: dict[str, Any]) -> None:
-        if frame["version"] != self.version + 1:
-            message = f"version {frame['version']} does not follow on {self.version}"
+        base = frame.get("base", frame["version"] - 1)
+        if base != self.version:
+            message = f"a patch of version {base} does not fit on version {self.version}"
             raise ProtocolError(message)
         operations = [
             Operation(op["op"], op["path"], op.get("value", NO_VALUE)) for op in frame["ops"]

@@ -1408,9 +1408,10 @@
     for (const event of events.waiting) link.socket.send(event.frame);
   }
 
-  function patch({ version, ack, ops }) {
-    if (tab.version === null || version !== tab.version + 1) {
-      return resynchronise(`version ${version} came after ${tab.version}`);
+  // What several turns changed may come as one; base says to which version it applies.
+  function patch({ version, base = version - 1, ack, ops }) {
+    if (tab.version === null || base !== tab.version) {
+      return resynchronise(`a patch of version ${base} came after ${tab.version}`);
     }
     let changed;
     try {

@@ -3,23 +3,30 @@
 Two tasks: one reads frames and posts them to the token actor, one owns the sending side. Only
 the writer ever sends, because a send that is cancelled midway leaves half a frame in the stream;
 then there is nothing left to do with the socket but to close it, and that is what happens.
+
+The reader also looks after the time, since most of its own it waits: what it waits for is cut off
+when something falls due, and begun anew. No frame costs a timer, as all that is due gets due later
+with what happens, and never earlier: who looks when the first is due, and finds what happened
+since, knows when to look again.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
-from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, NoReturn, Protocol, final
+from typing import Final, NoReturn, Protocol, TypeVar, final
 
 import trio
 from trio_websocket import ConnectionClosed
 
-from actorstate.actors.messages import Attach, Detach, Failure, Notice
+from actorstate.actors.messages import Attach, Detach, Event, Failure, Notice, Refresh
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
 from actorstate.state.router import Router
+from actorstate.web.outbox import Outbox
 from actorstate.web.protocol import (
     EventFrame,
     FrameError,
@@ -40,9 +47,8 @@ POLICY_VIOLATION: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
 WRONG_PROTOCOL: Final = 4002
 
-# A client that reads nothing for so many notices is cut off; it gets the whole state when it
-# reconnects, so nothing is lost but patience.
-_OUTBOX_CAPACITY: Final = 1000
+T = TypeVar("T")
+
 _HELLO_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
 
@@ -51,7 +57,7 @@ class Socket(Protocol):
     """What a connection needs of a WebSocket: one of trio-websocket, or a link in memory."""
 
     async def get_message(self) -> str | bytes:
-        """Wait for the next message of the peer.
+        """Wait for the next message of the peer. If cancelled, none is lost.
 
         Raises:
             ConnectionClosed: there will be none.
@@ -77,27 +83,25 @@ class SocketConnection:
 
     Args:
         socket: the accepted socket.
-        site: what it is a connection to.
+        site: what the app has for those who connect.
         handshake: what came with its request.
     """
 
-    def __init__(
-        self,
-        socket: Socket,
-        site: Site,
-        handshake: Handshake,
-    ) -> None:
+    def __init__(self, socket: Socket, site: Site, handshake: Handshake) -> None:
         self._socket: Final = socket
         self._site: Final = site
         self._handshake: Final = handshake
         self._session: Final = secrets.token_hex(8)
-        self._outbox: Final[deque[Notice]] = deque()
+        self._outbox: Final = Outbox()
         self._bell: Bell | None = None
+        self._next: Notice | None = None
+        self._mailbox: Mailbox | None = None
+        self._event: Event | None = None
+        self._sends_since: float | None = None
         self._instance = ""
         self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
         self._reading: Final = trio.CancelScope()
-        self._mailbox: Mailbox | None = None
         self._is_closing = False
         self._code = GOING_AWAY
 
@@ -115,16 +119,16 @@ class SocketConnection:
     @property
     def has_sent_all(self) -> bool:
         """Whether nothing is left in the outbox; what is on its way is so already."""
-        return not self._outbox
+        return self._next is None and self._outbox.is_empty
 
     def send(self, notice: Notice) -> None:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
-        if len(self._outbox) >= _OUTBOX_CAPACITY:
+        if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
             self._scope.cancel()
-            return
-        self._outbox.append(notice)
-        if self._bell is not None:
+        if self._bell is not None and self._bell.sleeps:
+            # On its way from here on, so that nothing is merged for a client that keeps up.
+            self._next = self._outbox.take()
             self._bell.ring()
 
     def close(self) -> None:
@@ -159,13 +163,17 @@ class SocketConnection:
         self._bell = Bell()
         try:
             while True:
-                while self._outbox:
-                    notice = self._outbox.popleft()
+                while (notice := self._next or self._outbox.take()) is not None:
+                    self._next = None
+                    self._sends_since = trio.current_time()
                     await self._socket.send_message(encode(notice, self._session))
+                    self._sends_since = None
                 if self._is_closing:
                     break
+                if self._outbox.wants_welcome() and self._mailbox is not None:
+                    self._mailbox.post_always(Refresh(self))
                 await self._bell.sleep()
-        except ConnectionClosed:
+        except (ConnectionClosed, ActorDeadError):
             pass
         self._scope.cancel()
 
@@ -175,7 +183,7 @@ class SocketConnection:
             with self._reading:
                 return await self._read_frames()
             if self._mailbox is not None:
-                await trio.sleep_forever()  # until the actor has ended, which closes this
+                await self._watched(trio.sleep_forever)  # the actor closes this when it has ended
         except (ConnectionClosed, ActorDeadError):
             pass
         finally:
@@ -197,7 +205,7 @@ class SocketConnection:
         on_load = self._site.on_load.get(self._router.path, ())
         await mailbox.post_when_room(Attach(self, on_load))
         self._mailbox = mailbox
-        return await self._read_events(mailbox)
+        return await self._watched(lambda: self._read_events(mailbox))
 
     async def _turn_away(self) -> NoReturn:
         """Let the tab come again later: there are as many in memory as may be."""
@@ -221,12 +229,16 @@ class SocketConnection:
         return None
 
     async def _read_events(self, mailbox: Mailbox) -> NoReturn:
+        """Read events for ever. May be cut off and begun anew; no event is lost by that."""
         while True:
-            frame = self._decode(await self._socket.get_message())
-            if isinstance(frame, EventFrame):
+            if self._event is not None:
                 # Waiting here is the back pressure: a full mailbox stops the reading of the
                 # socket, and TCP makes the sender wait.
-                await mailbox.post_when_room(to_event(frame, self._instance))
+                await mailbox.post_when_room(self._event)
+                self._event = None
+            frame = self._decode(await self._socket.get_message())
+            if isinstance(frame, EventFrame):
+                self._event = to_event(frame, self._instance)
             elif frame is not None:
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
 
@@ -236,6 +248,25 @@ class SocketConnection:
         except FrameError as error:
             self.send(Failure("bad_frame", str(error), where=error.where))
             return None
+
+    # ---- what is due -----------------------------------------------------------------------
+
+    async def _watched(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what may be cut off and begun anew, and look after the connection meanwhile."""
+        while True:
+            with trio.CancelScope(deadline=self._look()):
+                return await work()
+
+    def _look(self) -> float:
+        """Do what is due, and tell when to look again."""
+        now = trio.current_time()
+        send_timeout = self._site.limits.send_timeout
+        since = now if self._sends_since is None else self._sends_since
+        if since + send_timeout <= now:
+            logger.info("connection %s took nothing for %g s", self._session, send_timeout)
+            self._scope.cancel()
+            return math.inf
+        return since + send_timeout
 
 
 def _detach(connection: SocketConnection, mailbox: Mailbox) -> None:
