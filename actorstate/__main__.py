@@ -262,13 +262,19 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
 
 
 async def _serve_until_stopped(app: App, options: argparse.Namespace) -> None:
+    """The first signal asks it to stop, and the second to do so at once."""
     _spare_the_collector()
-    stopped = trio.CancelScope()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with app:
-            app.start_soon(_cancel_at_first, signals, stopped)
-            with stopped:
-                await _serve_here(app, options)
+    problem: str | None = None
+    with (
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+        trio.CancelScope() as everything,
+    ):
+        async with app, trio.open_nursery() as nursery:
+            nursery.start_soon(_hear, signals, app, everything)
+            problem = await _serve_here(app, options)
+            nursery.cancel_scope.cancel()
+    if problem is not None:
+        raise UsageError(problem)
 
 
 def _spare_the_collector() -> None:
@@ -282,19 +288,24 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_COLLECTOR_THRESHOLD)
 
 
-async def _serve_here(app: App, options: argparse.Namespace) -> None:
+async def _serve_here(app: App, options: argparse.Namespace) -> str | None:
+    """Serve until the app stops; give what is wrong if it cannot."""
     announcement = _Announcement(options.target)
     try:
         await app.serve(options.host, options.port, task_status=announcement)
     except OSError as error:
         reason = error.strerror or error
-        message = f"cannot serve on --host {options.host} --port {options.port}: {reason}"
-        raise UsageError(message) from error
+        return f"cannot serve on --host {options.host} --port {options.port}: {reason}"
+    return None
 
 
-async def _cancel_at_first(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _hear(signals: AsyncIterator[int], app: App, everything: trio.CancelScope) -> None:
+    is_asked = False
     async for _ in signals:
-        scope.cancel()
+        if is_asked:
+            everything.cancel()
+        is_asked = True
+        app.stop()
 
 
 class _Announcement(trio.TaskStatus[str]):

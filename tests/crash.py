@@ -14,7 +14,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, final
@@ -48,7 +48,7 @@ class Report:
 
 @asynccontextmanager
 async def server(
-    url: str, log: Path, *, limit: str = "unlimited"
+    url: str, log: Path, *, limit: str = "unlimited", port: int = 0, site: Path = SITE
 ) -> AsyncGenerator[tuple[trio.Process, str]]:
     """Serve the site with a store; give the process and its address. It is killed in the end.
 
@@ -56,6 +56,8 @@ async def server(
         url: of the store.
         log: where it writes what it has to say.
         limit: how large it may let a file become, for ``ulimit -f``.
+        port: to listen on; 0 for a free one.
+        site: what is served.
     """
     command = [
         "sh",
@@ -66,9 +68,9 @@ async def server(
         "-m",
         "actorstate",
         "run",
-        str(SITE),
+        str(site),
         "--port",
-        "0",
+        str(port),
         "--store",
         url,
     ]
@@ -91,6 +93,12 @@ async def server(
             await process.stdout.aclose()
 
 
+def leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:
+    """Give the exceptions that are in a group, however deep."""
+    for one in group.exceptions:
+        yield from leaves(one) if isinstance(one, BaseExceptionGroup) else (one,)
+
+
 @final
 class Tab:
     """A tab that does not give up.
@@ -109,6 +117,8 @@ class Tab:
         """How often each event was sent."""
         self.most: float = float("inf")
         self.connections = 0
+        self.closes: list[int | None] = []
+        """The code with which each connection was closed; None where it just ended."""
         self.progress = trio.Event()
 
     @property
@@ -125,8 +135,11 @@ class Tab:
             try:
                 async with self.connected(address) as socket:
                     await self._use(socket)
+            except* ConnectionClosed as closed:
+                self.closes += [one.reason.code if one.reason else None for one in leaves(closed)]
             except* _AWAY:
-                await trio.sleep(0.01)
+                pass
+            await trio.sleep(0.01)
 
     @asynccontextmanager
     async def connected(self, address: str) -> AsyncGenerator[WebSocketConnection]:

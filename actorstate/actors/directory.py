@@ -82,10 +82,6 @@ class Directory:
         self._doors[token] = door
         return door
 
-    async def knows(self, token: str) -> bool:
-        """Tell whether the token has a state tree, awake or at rest. Activates nothing."""
-        return token in self._doors or await self._services.store.peek(token) is not None
-
     async def run(self) -> None:
         """Put to rest, now and then, what nobody uses."""
         idle_timeout = self._services.limits.idle_timeout

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final, cast, final
 from urllib.parse import urlsplit
 
-import attrs
 import h11
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from actorstate.actors.directory import Directory
-from actorstate.state.handlers import Invocation
+from actorstate.web.answers import GOING, Answer
 from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
-from actorstate.web.http import Upgrade, header, serve_requests
-from actorstate.web.limits import ConnectionLimits
+from actorstate.web.http import Upgrade, Visit, header
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
+from actorstate.web.site import Site
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -34,29 +32,22 @@ _MOST_MESSAGE_CHARACTERS: Final = 1024 * 1024
 _READ_AHEAD: Final = 1
 
 
-@final
-@attrs.frozen(eq=False)
-class Site:
-    """What is served."""
-
-    pages: Mapping[str, bytes]
-    """By route."""
-    directory: Directory
-    """The actors of their tabs."""
-    on_load: Mapping[str, tuple[Invocation, ...]]
-    """What is run each time a browser loads a page, by route."""
-    limits: ConnectionLimits
-    """What is bounded for those who connect."""
-
-
 async def serve(
     site: Site,
     host: str,
     port: int,
+    work_off: Callable[[], Awaitable[None]],
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve a site until cancelled. Reports its address when it listens.
+    """Serve a site until cancelled, or until its admission is closed. Reports where it listens.
+
+    Args:
+        site: what is served.
+        host: the address to listen on.
+        port: the port; 0 for any free one.
+        work_off: lets what was begun come to its end, once nobody is let in any more.
+        task_status: for ``nursery.start``, which gets the URL.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -65,14 +56,28 @@ async def serve(
     bound = listeners[0].socket.getsockname()[1]
     name = f"[{host}]" if ":" in host else host
     task_status.started(f"http://{name}:{bound}")
-    await trio.serve_listeners(functools.partial(_serve_stream, site), listeners)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_accept, site, listeners, nursery)
+        await site.admission.see_out(work_off)
+        nursery.cancel_scope.cancel()
+
+
+async def _accept(site: Site, listeners: list[trio.SocketListener], nursery: trio.Nursery) -> None:
+    """Accept connections into a nursery; when nobody is let in any more, listen no longer."""
+    async with trio.open_nursery() as accepting:
+        handler = functools.partial(_serve_stream, site)
+        accepting.start_soon(
+            functools.partial(trio.serve_listeners, handler, listeners, handler_nursery=nursery)
+        )
+        await site.admission.closed.wait()
+        accepting.cancel_scope.cancel()
 
 
 async def _serve_stream(site: Site, stream: trio.SocketStream) -> None:
     """Serve one TCP connection. Whatever becomes of it, the server goes on."""
     try:
         async with stream:
-            upgrade = await serve_requests(stream, site.pages)
+            upgrade = await Visit(stream, site).serve()
             if upgrade is not None:
                 await _serve_upgrade(site, stream, upgrade)
     except* (
@@ -88,12 +93,13 @@ async def _serve_stream(site: Site, stream: trio.SocketStream) -> None:
 
 async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade) -> None:
     async with trio.open_nursery() as nursery:
-        socket = await _shake_hands(nursery, stream, upgrade)
+        socket = await _shake_hands(site, nursery, stream, upgrade)
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
                 handshake = Handshake(_headers(upgrade.request), _address_of(stream))
-                connection = SocketConnection(socket, site.directory, handshake, site.on_load)
-                await connection.run()
+                connection = SocketConnection(socket, site, handshake)
+                with site.admission.present(connection):
+                    await connection.run()
             else:
                 with trio.move_on_after(_HANDSHAKE_TIMEOUT):
                     await socket.aclose(WRONG_PROTOCOL, f"this server speaks {SUBPROTOCOL}")
@@ -101,7 +107,7 @@ async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade
 
 
 async def _shake_hands(
-    nursery: trio.Nursery, stream: trio.SocketStream, upgrade: Upgrade
+    site: Site, nursery: trio.Nursery, stream: trio.SocketStream, upgrade: Upgrade
 ) -> WebSocketConnection | None:
     with trio.move_on_after(_HANDSHAKE_TIMEOUT):
         proposal = await wrap_server_stream(
@@ -110,28 +116,30 @@ async def _shake_hands(
             message_queue_size=_READ_AHEAD,
             max_message_size=_MOST_MESSAGE_CHARACTERS,
         )
-        refusal = _refusal_of(upgrade.request)
+        refusal = _refusal_of(site, upgrade.request)
         if refusal is not None:
-            await proposal.reject(refusal[0], body=refusal[1])
+            await proposal.reject(
+                refusal.status, extra_headers=[*refusal.headers], body=refusal.body
+            )
             return None
         offered = SUBPROTOCOL in proposal.proposed_subprotocols
         return await proposal.accept(subprotocol=SUBPROTOCOL if offered else None)
     return None
 
 
-def _refusal_of(request: h11.Request) -> tuple[int, bytes] | None:
-    """Tell why an upgrade is refused: another path, or the page of another site.
+def _refusal_of(site: Site, request: h11.Request) -> Answer | None:
+    """Tell why an upgrade is refused: another path, the page of another site, a server that stops.
 
     A browser lets any page open a socket to any server and tells the server whose page it is
     (RFC 6455, section 10.2). Clients that are no browsers send no origin, and hold no token but
     their own.
     """
     if request.target.partition(b"?")[0] != SOCKET_PATH.encode():
-        return 404, b"there is no socket here\n"
+        return Answer(404, b"there is no socket here\n")
     origin = header(request, b"origin")
     if origin and _netloc(origin) != header(request, b"host").lower():
-        return 403, b"pages of other sites may not open this socket\n"
-    return None
+        return Answer(403, b"pages of other sites may not open this socket\n")
+    return None if site.admission.is_open else GOING
 
 
 def _headers(request: h11.Request) -> Mapping[str, str]:
