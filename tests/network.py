@@ -207,18 +207,25 @@ class Line:
                 await closing.aclose()
             async with await self.connect() as server:
                 with suppress(*_AWAY):
-                    await server.send_all(sent)
-                    await _read_until_quiet(server)
+                    head, end, frames = sent.partition(b"\r\n\r\n")
+                    await server.send_all(head + end)
+                    if frames:
+                        await _read_answer(server)
+                        await server.send_all(frames)
+                    await _read_for_a_moment(server)
 
 
-async def _read_until_quiet(stream: trio.SocketStream) -> None:
-    """Read what comes, until nothing does for a moment."""
-    is_quiet = False
-    while not is_quiet:
-        with trio.move_on_after(0.05) as moment:
-            if not await stream.receive_some(_RECEIVE_BYTES):
-                return
-        is_quiet = moment.cancelled_caught
+async def _read_answer(stream: trio.SocketStream) -> None:
+    """Read what a server says to a handshake; before that, no client may send more."""
+    answer = b""
+    while b"\r\n\r\n" not in answer and (more := await stream.receive_some(_RECEIVE_BYTES)):
+        answer += more
+
+
+async def _read_for_a_moment(stream: trio.SocketStream) -> None:
+    with trio.move_on_after(0.05):
+        while await stream.receive_some(_RECEIVE_BYTES):
+            pass
 
 
 @final
