@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet, fold
+from actorstate.state.json_types import MOST_BITS
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
 from actorstate.state.record import Record
@@ -254,7 +255,8 @@ class VarPlace:
         old = getattr(self.state, var.name)
         if value is old:  # it is after `self.items += ...`, which has changed it
             return
-        if type(value) is not var.exact_type:
+        exact = var.exact_type
+        if type(value) is not exact or (exact is int and value.bit_length() > MOST_BITS):
             value = var.own(value, self)
             log = self.open_log()  # once more: copying may take a thread long
             if var.shape.holds_nodes:
