@@ -124,6 +124,12 @@ class Server:
         return int(self.url.rpartition(":")[2])
 
     @property
+    def resident_bytes(self) -> int:
+        """How much memory it has now."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
     def log(self) -> str:
         """What it has written to stderr."""
         return self._stderr.read_text()

@@ -653,6 +653,31 @@ async def test_half_a_handshake_is_refused(address: str, missing: str) -> None:
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 426"))
 
 
+@pytest.mark.parametrize(
+    "odd", ["Host: \xff", "Host: xn--\x7f\xe9", "Connection: \xff", "Sec-WebSocket-Protocol: \xff",
+            "Sec-WebSocket-Extensions: \xff", "Sec-WebSocket-Key: \xff"]
+)  # fmt: skip
+async def test_a_handshake_that_is_not_ascii_is_answered_and_raises_nothing(
+    address: str, odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = {
+        "Host": "a",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    lines = [f"{key}: {value}" for key, value in right.items() if key != odd.partition(":")[0]]
+    head = "\r\n".join(["GET /_actorstate/ws HTTP/1.1", *lines, odd, "", ""])
+    stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
+    with trio.fail_after(5):
+        async with stream:
+            await stream.send_all(head.encode("latin-1"))
+            answer = bytes(await stream.receive_some())
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 101"))
+    assert caplog.text == ""
+
+
 async def test_an_oversized_message_closes_its_connection_alone(address: str) -> None:
     async with connected(address) as good, connected(address) as bad:
         await good.hello()
