@@ -168,7 +168,8 @@ class Tab:
             while len(self.sent) - 1 < min(self.acknowledged + WINDOW, self.most):
                 self.sent.append(0)
                 await self._send(socket, len(self.sent) - 1)
-            self._take(json.loads(await socket.get_message()))
+            if self._take(json.loads(await socket.get_message())) == "ping":
+                await socket.send_message('{"t":"pong"}')
 
     async def _send(self, socket: WebSocketConnection, number: int) -> None:
         self.sent[number] += 1
@@ -185,7 +186,7 @@ class Tab:
             assert kept[: len(before)] == before, "what was shown is not there any more"
             assert frame["version"] >= self.version
         elif kind == "patch":
-            assert frame["version"] == self.version + 1
+            assert frame.get("base", frame["version"] - 1) == self.version
             self.state = jsonpatch.apply_patch(self.state, frame["ops"], in_place=True)
         self.version = frame.get("version", self.version)
         ack = frame.get("ack", 0)

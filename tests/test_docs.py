@@ -23,7 +23,7 @@ import actorstate
 from actorstate import App, State, redirect
 from actorstate.actors.messages import Ack, Failure, Patch, Welcome
 from actorstate.state.patch import Operation
-from actorstate.web.protocol import EventFrame, Hello, decode, encode
+from actorstate.web.protocol import PING, EventFrame, Hello, Pong, decode, encode
 from actorstate.web.tokens import Mint
 
 HERE = Path(__file__).parent.parent
@@ -342,7 +342,9 @@ def test_all_effects_are_documented_and_no_others() -> None:
     assert set(told) == effects_in_the_package()
 
 
-@pytest.mark.parametrize(("kind", "record"), [("hello", Hello), ("event", EventFrame)])
+@pytest.mark.parametrize(
+    ("kind", "record"), [("hello", Hello), ("event", EventFrame), ("pong", Pong)]
+)
 def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: type) -> None:
     documented = documented_fields()[kind]
     fields = attrs.fields_dict(record)
@@ -359,10 +361,11 @@ def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: ty
         (Ack(5), Ack(5)),
         (Failure("bad_frame", "no", 5, "$"), Failure("bad_frame", "no")),
         (redirect("/x", new_tab=True), redirect("/x")),
+        (PING, PING),
     ],
 )
 def test_all_fields_of_frames_to_the_client_are_documented(most: Any, least: Any) -> None:
-    whole, short = (json.loads(encode(notice, "session")) for notice in (most, least))
+    whole, short = (json.loads(encode(notice, "session", 40.0)) for notice in (most, least))
     documented = documented_fields()[whole["t"]]
     assert {"t", *documented} == set(whole)
     optional = {name for name, said in documented.items() if "optional" in said}

@@ -372,6 +372,8 @@ class Tab:
                 self._take_error(frame)
             case "effect":
                 self.effects.append(Effect(frame["name"], frame["args"]))
+            case "ping" if self._link is not None:
+                self._link.send('{"t":"pong"}')
             case _:
                 pass
         self._settle(frame.get("ack", 0))

@@ -29,9 +29,11 @@ from actorstate.state.router import Router
 from actorstate.web.outbox import Outbox
 from actorstate.web.protocol import (
     EventFrame,
+    Frame,
     FrameError,
     Handshake,
     Hello,
+    Ping,
     decode,
     encode,
     to_event,
@@ -93,10 +95,11 @@ class SocketConnection:
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final = Outbox()
         self._bell: Bell | None = None
-        self._next: Notice | None = None
+        self._next: Notice | Ping | None = None
         self._mailbox: Mailbox | None = None
         self._event: Event | None = None
-        self._sends_since: float | None = None
+        self._is_sending = False
+        self._said = self._heard = self._asked = trio.current_time()
         self._instance = ""
         self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
@@ -124,6 +127,9 @@ class SocketConnection:
         if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
             self._scope.cancel()
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
         if self._bell is not None and self._bell.sleeps:
             # On its way from here on, so that nothing is merged for a client that keeps up.
             self._next = self._outbox.take()
@@ -160,13 +166,14 @@ class SocketConnection:
 
     async def _write(self) -> None:
         self._bell = Bell()
+        silence = self._site.limits.longest_silence
         try:
             while True:
                 while (notice := self._next or self._outbox.take()) is not None:
                     self._next = None
-                    self._sends_since = trio.current_time()
-                    await self._socket.send_message(encode(notice, self._session))
-                    self._sends_since = None
+                    self._is_sending, self._said = True, trio.current_time()
+                    await self._socket.send_message(encode(notice, self._session, silence))
+                    self._is_sending = False
                 if self._is_closing:
                     break
                 if self._outbox.wants_welcome() and self._mailbox is not None:
@@ -200,7 +207,7 @@ class SocketConnection:
         mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
         on_load = self._site.on_load.get(self._router.path, ())
-        await mailbox.post_when_room(Attach(self, on_load))
+        await self._watched(lambda: mailbox.post_when_room(Attach(self, on_load)))
         self._mailbox = mailbox
         return await self._watched(lambda: self._read_events(mailbox))
 
@@ -215,7 +222,8 @@ class SocketConnection:
                     text = "this token was not given out here; say hello again without it"
                     self.send(Failure("bad_token", text, where="$.token"))
                 elif frame is not None:
-                    self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
+                    seq = frame.seq if isinstance(frame, EventFrame) else None
+                    self.send(Failure("bad_frame", "expected a hello first", seq, "$.t"))
         return None
 
     async def _read_events(self, mailbox: Mailbox) -> NoReturn:
@@ -226,13 +234,15 @@ class SocketConnection:
                 # socket, and TCP makes the sender wait.
                 await mailbox.post_when_room(self._event)
                 self._event = None
+                self._heard = trio.current_time()  # nobody has listened meanwhile
             frame = self._decode(await self._socket.get_message())
+            self._heard = trio.current_time()
             if isinstance(frame, EventFrame):
                 self._event = to_event(frame, self._instance)
-            elif frame is not None:
+            elif isinstance(frame, Hello):
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
 
-    def _decode(self, data: str | bytes) -> Hello | EventFrame | None:
+    def _decode(self, data: str | bytes) -> Frame | None:
         try:
             return decode(data)
         except FrameError as error:
@@ -249,14 +259,32 @@ class SocketConnection:
 
     def _look(self) -> float:
         """Do what is due, and tell when to look again."""
-        now = trio.current_time()
-        send_timeout = self._site.limits.send_timeout
-        since = now if self._sends_since is None else self._sends_since
-        if since + send_timeout <= now:
-            logger.info("connection %s took nothing for %g s", self._session, send_timeout)
+        now, limits = trio.current_time(), self._site.limits
+        if self._event is not None or self._reading.cancel_called:  # then nobody listens
+            self._heard = now
+        taken_by = (self._said if self._is_sending else now) + limits.send_timeout
+        heard_by = self._heard + limits.longest_silence
+        if taken_by <= now or heard_by <= now:
+            fault = "takes nothing" if taken_by <= now else "is silent"
+            logger.info("connection %s %s; closing it", self._session, fault)
             self._scope.cancel()
             return math.inf
-        return since + send_timeout
+        ask_at = self._last_sign + limits.ping_interval
+        if ask_at <= now:
+            self._ask()
+            ask_at = now + limits.ping_interval
+        return min(taken_by, heard_by, ask_at)
+
+    @property
+    def _last_sign(self) -> float:
+        """When both ends had a sign of each other, or one was asked for the last time."""
+        return max(self._asked, min(self._heard, self._said))
+
+    def _ask(self) -> None:
+        """Ask the client for a sign, which is one for the client, too."""
+        self._asked = trio.current_time()
+        self._outbox.ping()
+        self._wake_writer()
 
 
 def _detach(connection: SocketConnection, mailbox: Mailbox) -> None:
