@@ -6,7 +6,8 @@ import functools
 import importlib
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import TracebackType
@@ -38,7 +39,9 @@ from actorstate.ui import Child, render_page
 from actorstate.web.admission import Admission
 from actorstate.web.answers import RESERVED
 from actorstate.web.limits import ConnectionLimits
-from actorstate.web.server import serve
+from actorstate.web.origins import Origins
+from actorstate.web.peers import Proxies
+from actorstate.web.server import Entrance, serve
 from actorstate.web.site import Site
 from actorstate.web.tokens import Mint
 
@@ -291,7 +294,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             OwnTasks(self._reporter, flavor),
             flavor,
             trio.lowlevel.current_trio_token(),
-            Admission(),
+            Admission(self._connection_limits),
         )
         return self
 
@@ -485,11 +488,14 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             start = functools.partial(running.own_tasks.start, running.scope, async_fn, args)
             trio.from_thread.run_sync(start, trio_token=running.trio_token)
 
-    async def serve(
+    async def serve(  # noqa: PLR0913 - what a port has to know, all but its address by name
         self,
         host: str = "127.0.0.1",
         port: int = 8000,
         *,
+        allowed_origins: Iterable[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve the pages and their sockets on one port, until cancelled, or until `stop`.
@@ -500,14 +506,23 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         Args:
             host: the address to listen on.
             port: the port; 0 for any free one.
+            allowed_origins: whose pages may open a socket here, as ``https://shop.example``,
+                beside those from here and those of `ConnectionLimits.allowed_origins`.
+            trusted_proxies: addresses, and networks as ``10.0.0.0/8``, of proxies in front. What
+                these say in ``X-Forwarded-For`` and ``X-Forwarded-Proto`` is believed.
+            ssl_context: for TLS, with the certificate loaded.
             task_status: for ``nursery.start``, which gets the address: ``http://127.0.0.1:8000``.
 
         Raises:
+            ValueError: an origin, or the address of a proxy, is none.
             OSError: the address cannot be listened on; or the store does not give the key for
                 the tokens of tabs (`StoreError`).
             RuntimeError: the app is not running.
         """
-        await serve(await self.open_site(), host, port, self._work_off, task_status=task_status)
+        origins = Origins([*self._connection_limits.allowed_origins, *allowed_origins])
+        proxies = Proxies(trusted_proxies)
+        entrance = Entrance(await self.open_site(), origins, proxies, ssl_context)
+        await serve(entrance, host, port, self._work_off, task_status=task_status)
 
 
 def _trio_flavor(_: Reporter) -> Flavor:

@@ -14,7 +14,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, final
@@ -47,8 +47,14 @@ class Report:
 
 
 @asynccontextmanager
-async def server(
-    url: str, log: Path, *, limit: str = "unlimited", port: int = 0, site: Path = SITE
+async def server(  # noqa: PLR0913 - by name
+    url: str,
+    log: Path,
+    *,
+    limit: str = "unlimited",
+    port: int = 0,
+    site: Path = SITE,
+    arguments: Sequence[str] = (),
 ) -> AsyncGenerator[tuple[trio.Process, str]]:
     """Serve the site with a store; give the process and its address. It is killed in the end.
 
@@ -58,6 +64,7 @@ async def server(
         limit: how large it may let a file become, for ``ulimit -f``.
         port: to listen on; 0 for a free one.
         site: what is served.
+        arguments: others for the command line.
     """
     command = [
         "sh",
@@ -73,6 +80,7 @@ async def server(
         str(port),
         "--store",
         url,
+        *arguments,
     ]
     with log.open("ab") as errors:
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=errors)

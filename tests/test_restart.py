@@ -17,7 +17,7 @@ from crash import Tab as CrashTab, server, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-from actorstate import App, MemoryStore, State, background, console_log, heading
+from actorstate import App, ConnectionLimits, MemoryStore, State, background, console_log, heading
 from actorstate.actors.messages import Event
 from actorstate.testing.link import Link
 from actorstate.web.admission import Admission
@@ -247,7 +247,7 @@ async def test_who_was_on_the_way_in_is_seen_out_too() -> None:
         def close(self) -> None:
             self.heard.append("close")
 
-    admission, early, late = Admission(), Guest(), Guest()
+    admission, early, late = Admission(ConnectionLimits()), Guest(), Guest()
 
     async def work_off() -> None:
         early.heard.append("all is done")

@@ -279,6 +279,9 @@ class Mailboxes:
     def __init__(self) -> None:
         self.posting, self.posted = trio.open_memory_channel[Any](10)
 
+    def __len__(self) -> int:
+        return 0
+
     def ref(self, token: str) -> Mailboxes:
         return self
 

@@ -54,6 +54,10 @@ class Directory:
         """
         return self.door(token).ref
 
+    def is_awake(self, token: str) -> bool:
+        """Tell whether the token has an actor now."""
+        return token in self._doors
+
     def door(self, token: str) -> TokenDoor:
         """Give the door of a token's state tree, activating its actor if it rests.
 

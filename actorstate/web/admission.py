@@ -7,14 +7,36 @@ told that it is done, so it comes with it to the next server.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from enum import Enum, auto
 from typing import Final, Protocol, final
 
 import trio
 
+from actorstate.web.limits import ConnectionLimits
+from actorstate.web.peers import neighbourhood
+from actorstate.web.sparse_log import SparseLog
+
 # How long the last frames may take on their way, once all is done (seconds).
 _FAREWELL: Final = 2.0
+
+# So many of those who are turned away get the time to hear why.
+_MOST_TOLD: Final = 100
+
+
+@final
+class Refusal(Enum):
+    """Why somebody is not let in."""
+
+    STOPPING = auto()
+    """The server stops."""
+    FULL = auto()
+    """There are as many connections as may be."""
+    CROWDED = auto()
+    """There are as many from this address as may be."""
 
 
 class Guest(Protocol):
@@ -31,11 +53,21 @@ class Guest(Protocol):
 
 @final
 class Admission:
-    """Lets connections in, until it is closed, and knows those that are here."""
+    """Lets connections in, until it is closed, and knows those that are here.
 
-    def __init__(self) -> None:
+    Args:
+        limits: how many.
+    """
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits: Final = limits
+        self._count = 0
+        self._by_address: Final[Counter[str]] = Counter()
+        self._told = 0
         self._here: Final[set[Guest]] = set()
         self._gone: Final = trio.lowlevel.ParkingLot()
+        self.log: Final = SparseLog(logging.getLogger("actorstate.web"))
+        """Where it is said who was refused."""
         self.closed: Final = trio.Event()
         """Set when nobody is let in any more."""
 
@@ -44,11 +76,67 @@ class Admission:
         """Whether anybody is let in."""
         return not self.closed.is_set()
 
-    def close(self) -> None:
-        """Let nobody in any more, and read no more of those who are here."""
-        self.closed.set()
-        for guest in self._here:
-            guest.stop_reading()
+    # ---- coming in -------------------------------------------------------------------------
+
+    @contextmanager
+    def connection(self, address: str | None) -> Generator[Refusal | None]:
+        """Count a connection for the length of the block; give why it is not let in, if so.
+
+        Args:
+            address: from where it comes; None if that says nothing, as when it is a proxy's.
+        """
+        refusal = self._look_at_all()
+        if refusal is not None:
+            yield refusal
+            return
+        self._count += 1
+        try:
+            with nullcontext() if address is None else self.address(address) as crowded:
+                yield crowded
+        finally:
+            self._count -= 1
+
+    def _look_at_all(self) -> Refusal | None:
+        if not self.is_open:
+            return Refusal.STOPPING
+        if self._count < self._limits.max_connections:
+            return None
+        self.log.warning("there are max_connections=%s; others are refused", self._count)
+        return Refusal.FULL
+
+    @contextmanager
+    def address(self, address: str) -> Generator[Refusal | None]:
+        """Count one from an address for the length of the block; give why it is refused, if so."""
+        place = neighbourhood(address)
+        refusal = self._look_at_one(place)
+        self._by_address[place] += refusal is None
+        try:
+            yield refusal
+        finally:
+            self._by_address[place] -= refusal is None
+            if not self._by_address[place]:
+                del self._by_address[place]
+
+    def _look_at_one(self, place: str) -> Refusal | None:
+        count = self._by_address[place]
+        if count < self._limits.max_connections_per_address:
+            return None
+        self.log.warning(
+            "there are max_connections_per_address=%s from %s; others are refused", count, place
+        )
+        return Refusal.CROWDED
+
+    @contextmanager
+    def turned_away(self) -> Generator[bool]:
+        """Tell whether who is refused gets the time to hear why. Meanwhile it holds a socket."""
+        has_time = self._told < _MOST_TOLD
+        self._told += has_time
+        try:
+            yield has_time
+        finally:
+            self._told -= has_time
+
+    # ---- being here ------------------------------------------------------------------------
 
     @contextmanager
     def present(self, guest: Guest) -> Generator[None]:
@@ -61,6 +149,14 @@ class Admission:
         finally:
             self._here.discard(guest)
             self._gone.unpark_all()
+
+    # ---- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let nobody in any more, and read no more of those who are here."""
+        self.closed.set()
+        for guest in self._here:
+            guest.stop_reading()
 
     async def see_out(self, work_off: Callable[[], Awaitable[None]]) -> None:
         """Wait until it is closed, and all that was begun has been shown to those who are here.

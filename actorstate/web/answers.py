@@ -5,13 +5,15 @@ Pages, the client, its stylesheet, ``/healthz`` and ``/readyz``. No IO.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from importlib import resources
+from types import MappingProxyType
 from typing import Final, final
 
 import attrs
 
+from actorstate.web.admission import Refusal
 from actorstate.web.protocol import SOCKET_PATH
 from actorstate.web.site import Site
 
@@ -27,7 +29,22 @@ _SECURITY_HEADERS: Final[Headers] = [
     ),
     (b"X-Content-Type-Options", b"nosniff"),
     (b"Referrer-Policy", b"same-origin"),
+    (b"Cross-Origin-Resource-Policy", b"same-origin"),
 ]
+
+
+def by_name(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Give the headers of a request by name, in lower case.
+
+    One that stands there twice is one list (RFC 9110, section 5.2).
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        separator = "; " if name == "cookie" else ", "
+        headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
+    return MappingProxyType(headers)
+
 
 RESERVED: Final = ("/healthz", "/readyz")
 """The routes that no page can have, beside all under ``/_actorstate/``."""
@@ -76,8 +93,17 @@ _NO_METHOD: Final = Answer(
     405, b"only GET and HEAD are answered here\n", headers=((b"Allow", b"GET, HEAD"),)
 )
 
-GOING: Final = Answer(503, b"this server is stopping\n", headers=((b"Retry-After", b"1"),))
-"""What those get who come too late."""
+_LATER: Final = ((b"Retry-After", b"1"),)
+
+REFUSALS: Final[Mapping[Refusal, Answer]] = {
+    Refusal.STOPPING: Answer(503, b"this server is stopping\n", headers=_LATER),
+    Refusal.FULL: Answer(503, b"there are too many connections\n", headers=_LATER),
+    Refusal.CROWDED: Answer(429, b"there are too many connections from here\n", headers=_LATER),
+}
+"""What those get who are not let in."""
+
+NO_SOCKET: Final = Answer(404, b"there is no socket here\n")
+OTHER_SITE: Final = Answer(403, b"pages of other sites may not open this socket\n")
 
 
 def choose_answer(method: str, path: str, site: Site) -> Answer:
@@ -93,7 +119,7 @@ def choose_answer(method: str, path: str, site: Site) -> Answer:
     if path in _FIXED:
         return _FIXED[path]
     if path == "/readyz":
-        return _READY if site.admission.is_open else GOING
+        return _READY if site.admission.is_open else REFUSALS[Refusal.STOPPING]
     if path in site.pages:
         return Answer(200, site.pages[path], b"text/html; charset=utf-8")
     return _NO_PAGE

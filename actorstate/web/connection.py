@@ -46,6 +46,7 @@ logger: Final = logging.getLogger("actorstate.web")
 GOING_AWAY: Final = 1001
 """The close code after which a client shall reconnect (RFC 6455, section 7.4.1)."""
 POLICY_VIOLATION: Final = 1008
+TRY_AGAIN_LATER: Final = 1013
 WRONG_PROTOCOL: Final = 4002
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class SocketConnection:
         self._scope: Final = trio.CancelScope()
         self._reading: Final = trio.CancelScope()
         self._is_closing = False
+        self._code = GOING_AWAY
 
     @property
     def instance(self) -> str:
@@ -153,16 +155,15 @@ class SocketConnection:
 
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
-        code = GOING_AWAY
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
-                    code = await self._read()
+                    self._code = await self._read()
                     nursery.cancel_scope.cancel()
         finally:
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                await self._socket.aclose(code)
+                await self._socket.aclose(self._code)
 
     async def _write(self) -> None:
         self._bell = Bell()
@@ -203,6 +204,8 @@ class SocketConnection:
             return POLICY_VIOLATION
         self._instance = hello.instance
         token = hello.token if hello.token is not None else self._site.mint.mint()
+        if not self._site.has_room_for(token):
+            return await self._turn_away()
         self._router = to_router(hello, token, self._handshake, self._session)
         mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
@@ -210,6 +213,13 @@ class SocketConnection:
         await self._watched(lambda: mailbox.post_when_room(Attach(self, on_load)))
         self._mailbox = mailbox
         return await self._watched(lambda: self._read_events(mailbox))
+
+    async def _turn_away(self) -> NoReturn:
+        """Let the tab come again later: there are as many in memory as may be."""
+        self.send(Failure("unavailable", "there are too many tabs at the moment"))
+        self._code = TRY_AGAIN_LATER
+        self.close()
+        await trio.sleep_forever()  # until the writer has told, and ends this
 
     async def _read_hello(self) -> Hello | None:
         with trio.move_on_after(_HELLO_TIMEOUT):

@@ -5,13 +5,14 @@ What is an upgrade is not answered but handed back. Bodies are not read: nothing
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, final
 
 import attrs
 import h11
 import trio
 
-from actorstate.web.answers import Answer, choose_answer
+from actorstate.web.answers import Answer, by_name, choose_answer
 from actorstate.web.site import Site
 
 _HEAD_TIMEOUT: Final = 15.0  # seconds to send a whole request head, and to stay idle between two
@@ -29,6 +30,8 @@ class Upgrade:
     request: h11.Request
     unread: bytes
     """What came after its head."""
+    headers: Mapping[str, str]
+    """Its headers by name, in lower case."""
 
     def head(self) -> bytes:
         """The bytes of the request, for who parses it next."""
@@ -36,15 +39,10 @@ class Upgrade:
         lines += [name + b": " + value for name, value in self.request.headers]
         return b"\r\n".join([*lines, b"", b""]) + self.unread
 
-
-def header(request: h11.Request, name: bytes) -> bytes:
-    """Give the first header of a name (in lower case), or nothing."""
-    return next((value for key, value in request.headers if key == name), b"")
-
-
-def is_upgrade(request: h11.Request) -> bool:
-    """Tell whether a request asks for a WebSocket (RFC 6455, section 4.1)."""
-    return request.method == b"GET" and header(request, b"upgrade").lower() == b"websocket"
+    @property
+    def path(self) -> str:
+        """Where it is asked for, without the query."""
+        return self.request.target.decode("ascii", "replace").partition("?")[0]
 
 
 @final
@@ -75,14 +73,25 @@ class Visit:
                 try:
                     request = await self._next_request()
                 except h11.RemoteProtocolError as error:
-                    return await self._refuse(error)
+                    return await self._answer_nonsense(error)
                 if request is None:
                     return None
-                if is_upgrade(request):
-                    return Upgrade(request, self._parser.trailing_data[0])
+                if _is_upgrade(request):
+                    unread = self._parser.trailing_data[0]
+                    return Upgrade(request, unread, by_name(request.headers))
                 if not await self._answer(request):
                     return await self._linger()
                 self._parser.start_next_cycle()
+
+    async def refuse(self, answer: Answer) -> None:
+        """Answer the upgrade that is asked for, or whatever was to come: there will be none.
+
+        Raises:
+            trio.TooSlowError: it does not take its answer.
+            trio.BrokenResourceError: it is gone.
+        """
+        await self._send(answer, is_last=True, has_body=True)
+        await self._linger()
 
     # ---- being seen out --------------------------------------------------------------------
 
@@ -116,7 +125,7 @@ class Visit:
                 self._parser.receive_data(bytes(await self._stream.receive_some(_RECEIVE_BYTES)))
             elif isinstance(event, h11.Request):
                 request = event
-                if is_upgrade(request) or _has_body(request):
+                if _is_upgrade(request) or _has_body(request):
                     return request
             elif isinstance(event, h11.EndOfMessage):
                 return request
@@ -131,11 +140,11 @@ class Visit:
         await self._send(answer, is_last=is_last, has_body=request.method != b"HEAD")
         return self._parser.our_state is h11.DONE and self._parser.their_state is h11.DONE
 
-    async def _refuse(self, error: h11.RemoteProtocolError) -> None:
+    async def _answer_nonsense(self, error: h11.RemoteProtocolError) -> None:
         if self._parser.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = Answer(error.error_status_hint, b"the request is not HTTP\n")
-            await self._send(answer, is_last=True, has_body=True)
-        await self._linger()
+            await self.refuse(Answer(error.error_status_hint, b"the request is not HTTP\n"))
+        else:
+            await self._linger()
 
     async def _send(self, answer: Answer, *, is_last: bool, has_body: bool) -> None:
         headers = answer.all_headers()
@@ -157,13 +166,22 @@ class Visit:
         (RFC 9112, section 9.6). So the peer is told that nothing more comes, and read for a while.
         """
         with trio.move_on_after(_LINGER):
-            if isinstance(self._stream, trio.SocketStream):
+            if isinstance(self._stream, trio.SocketStream):  # TLS has no half of its own to close
                 await self._stream.send_eof()
             while await self._stream.receive_some(_RECEIVE_BYTES):
                 pass
 
 
+def _header(request: h11.Request, name: bytes) -> bytes:
+    return next((value for key, value in request.headers if key == name), b"")
+
+
+def _is_upgrade(request: h11.Request) -> bool:
+    """Tell whether a request asks for a WebSocket (RFC 6455, section 4.1)."""
+    return request.method == b"GET" and _header(request, b"upgrade").lower() == b"websocket"
+
+
 def _has_body(request: h11.Request) -> bool:
     """Tell whether a body follows: it is not read, and the connection is closed after it."""
-    length = header(request, b"content-length")
-    return bool(header(request, b"transfer-encoding")) or length not in (b"", b"0")
+    length = _header(request, b"content-length")
+    return bool(_header(request, b"transfer-encoding")) or length not in (b"", b"0")

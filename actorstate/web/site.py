@@ -31,3 +31,13 @@ class Site:
     """Makes their tokens."""
     admission: Admission
     """Lets them in."""
+
+    def has_room_for(self, token: str) -> bool:
+        """Tell whether a tab may be let in. One that is awake takes up nothing more."""
+        count = len(self.directory)
+        if count < self.limits.max_tokens or self.directory.is_awake(token):
+            return True
+        self.admission.log.warning(
+            "there are max_tokens=%s tabs in memory; others are refused", count
+        )
+        return False
