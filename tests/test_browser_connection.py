@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, final
 
 import pytest
-from browser import Server, Visitor, assert_content, eventually
+from browser import Server, Visitor, assert_content, eventually, pending, press
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 LAB: Final = """
@@ -127,3 +127,21 @@ def test_a_patch_of_several_turns_is_applied_and_one_with_another_base_is_not(
     visitor.expect_complaints("a patch of version 2 came after 3")
     assert host.of("hello")[1]["version"] is None
     expect(page.get_by_role("heading")).to_have_text("0")
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+def test_an_event_that_is_refused_is_settled_and_not_sent_again(
+    visitor: Visitor, hosted: Callable[..., tuple[Page, Host]]
+):
+    page, host = hosted()
+    press(page, "Add one")
+    press(page, "Add one")
+    eventually(page, lambda: len(host.of("event")) == 2)
+    host.send(t="error", code="rate_limited", message="too much", seq=2)
+    eventually(page, lambda: pending(page) == 1)
+    host.close(1001)
+    eventually(page, lambda: len(host.of("event")) == 3)
+    assert [event["seq"] for event in host.of("event")] == [1, 2, 1]
+    visitor.expect_complaints("rate_limited")

@@ -11,6 +11,7 @@ from typing import Any
 import jsonpatch
 import pytest
 import trio
+from hypothesis import given, strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import App, State, console_log
@@ -18,6 +19,7 @@ from actorstate.testing.link import Link
 from actorstate.web.connection import SocketConnection
 from actorstate.web.limits import ConnectionLimits
 from actorstate.web.protocol import Handshake
+from actorstate.web.rate import Allowance
 from actorstate.web.site import Site
 
 
@@ -297,3 +299,69 @@ async def test_without_a_bound_nobody_is_closed_for_silence(
         assert peer.of("welcome")[0]["ping"] is None
         await trio.sleep(80_000)
         assert peer.code is None
+
+
+# ---- fast clients -------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=200),
+)
+def test_law_no_span_of_time_has_more_frames_than_burst_and_rate_allow(
+    rate: int, burst: int, steps: list[tuple[float, bool]]
+) -> None:
+    now, allowance, passed = 0.0, Allowance(rate, burst, 0.0), list[float]()
+    for pause, moves in steps:
+        now += pause * moves
+        if allowance.take(now):
+            passed.append(now)
+    for first, begin in enumerate(passed):
+        for last in range(first, len(passed)):
+            assert last - first + 1 <= burst + rate * (passed[last] - begin) + 1e-6
+
+
+async def test_events_beyond_the_rate_are_refused_settled_and_never_run(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with wired(rate_limit=10, rate_burst=20) as (app, nursery):
+        peer = await connect(app, nursery)  # the hello was one
+        for _ in range(30):
+            peer.fire("add")
+        await wait_all_tasks_blocked()
+        assert [error["seq"] for error in peer.of("error")] == list(range(20, 31))
+        assert {error["code"] for error in peer.of("error")} == {"rate_limited"}
+        assert (peer.wire["count"], peer.of("patch")[-1]["ack"], peer.code) == (19, 19, None)
+        await trio.sleep(0.5)
+        for _ in range(6):
+            peer.fire("add")
+        await wait_all_tasks_blocked()
+        assert (peer.wire["count"], peer.of("patch")[-1]["ack"]) == (24, 35)
+        assert len(peer.of("error")) == 12
+    assert caplog.text.count("sends more than rate_limit=10 frames a second") == 1
+
+
+async def test_nonsense_beyond_the_rate_ends_the_connection() -> None:
+    async with wired(rate_limit=10, rate_burst=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        for _ in range(30):
+            peer.link.send("nonsense")
+        await wait_all_tasks_blocked()
+        assert (peer.code, len(peer.of("error"))) == (1008, 20)
+
+
+async def test_the_size_of_a_message_is_counted_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    async with wired(max_message_bytes=1000) as (app, nursery):
+        peer = await connect(app, nursery)
+        frame = '{"t":"event","seq":1,"name":"wire_root.wire.write","args":["%s"]}'
+        room = 1000 - len(frame) + 2
+        for text in ("x" * room, "é" * (room // 2)):
+            peer.link.send(frame.replace("1", str(len(peer.of("patch")) + 1), 1) % text)
+            await wait_all_tasks_blocked()
+        assert [len(row) for row in peer.wire["rows"]] == [room, room // 2]
+        peer.link.send(frame.replace("1", "3", 1) % ("é" * room))
+        await wait_all_tasks_blocked()
+        assert [error["code"] for error in peer.of("error")] == ["too_large"]
+        assert (peer.code, len(peer.wire["rows"])) == (1009, 2)
+    assert "max_message_bytes=1000" in caplog.text

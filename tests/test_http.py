@@ -63,7 +63,7 @@ async def seconds_of(work: Callable[[], Awaitable[object]]) -> float:
 async def test_a_head_that_comes_byte_by_byte_has_fifteen_seconds_in_all(
     app: App, autojump_clock: MockClock
 ) -> None:
-    async with visiting(app) as (client, _ended):
+    async with visiting(app) as (client, _):
 
         async def drip() -> None:
             with suppress(trio.BrokenResourceError):
@@ -113,7 +113,7 @@ async def test_a_client_that_does_not_take_its_answer_is_left_after_thirty_secon
 async def test_a_body_is_not_read_and_nothing_after_it(
     app: App, autojump_clock: MockClock, method: bytes, more: bytes
 ) -> None:
-    async with visiting(app) as (client, _ended):
+    async with visiting(app) as (client, ended):
         await client.send_all(method + b" / HTTP/1.1\r\nHost: a\r\n" + more + b"\r\n\r\n" + GET)
         started = trio.current_time()
         while not ended:  # and it goes on and on
@@ -158,7 +158,7 @@ async def test_a_head_without_end_is_refused_when_it_is_too_large(
 
 
 async def test_an_upgrade_ends_the_visit_with_what_came_after_it(app: App) -> None:
-    async with visiting(app) as (client, _ended):
+    async with visiting(app) as (client, ended):
         await client.send_all(GET)
         assert (await client.receive_some()).startswith(b"HTTP/1.1 200 ")
         await client.send_all(UPGRADE + b"frames")
@@ -173,7 +173,7 @@ async def test_an_upgrade_ends_the_visit_with_what_came_after_it(app: App) -> No
 
 
 async def test_a_connection_that_waits_ends_with_the_server(app: App) -> None:
-    async with visiting(app) as (client, _ended):
+    async with visiting(app) as (client, ended):
         await client.send_all(GET)
         await client.receive_some()
         site = await app.open_site()
@@ -184,7 +184,7 @@ async def test_a_connection_that_waits_ends_with_the_server(app: App) -> None:
 
 
 async def test_an_answer_that_is_on_its_way_arrives_though_the_server_ends(app: App) -> None:
-    async with visiting(app, lockstep_stream_pair) as (client, _ended):
+    async with visiting(app, lockstep_stream_pair) as (client, ended):
         await client.send_all(GET)
         await trio.testing.wait_all_tasks_blocked()
         site = await app.open_site()

@@ -409,6 +409,7 @@ class Tab:
             self._say_hello()
         if seq is not None:
             self._failures[seq] = error
+            self._waiting.pop(seq, None)
 
     def _settle(self, ack: int) -> None:
         for seq in [seq for seq in self._waiting if seq <= ack]:

@@ -957,9 +957,11 @@
   // What the server refused stays in the field, for the person to mend, as long as it has focus
   // or is part of a form.
   function keepRefusedEdit(seq) {
-    for (const [field, edit] of edits) {
-      const isKept = document.activeElement === field || isSentByForm(field);
-      if (edit.seq === seq && isKept) edit.isUnsent = true;
+    for (const [field, edit] of [...edits]) {
+      if (edit.seq !== seq) continue;
+      edit.seq = 0; // settled, though perhaps no acknowledgement says so
+      if (document.activeElement === field || isSentByForm(field)) edit.isUnsent = true;
+      giveBack(field);
     }
   }
 
@@ -1442,10 +1444,12 @@
     settle(ack);
   }
 
-  // An error is not an acknowledgement: the server sends that, too.
+  // An error about an event settles it: it comes to nothing, acknowledged or not.
   function showError({ seq, code, message, where }) {
     if (code === "bad_token") return beginAnew();
     console.warn("actorstate:", code, message, where ?? "");
+    if (code === "too_large") return; // it is given up when the server closes, which is next
+    events.waiting = events.waiting.filter((event) => event.seq !== seq);
     keepRefusedEdit(seq);
     resets.delete(seq);
     toast(message);
