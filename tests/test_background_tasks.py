@@ -518,7 +518,7 @@ async def test_turns_and_events_come_in_the_order_of_the_mailbox(
         assert [what[-1] for what in state.get_substate(Generating).heard] == list("123456789")
 
 
-async def test_a_turn_that_nothing_comes_before_is_there_at_once_and_others_run_as_it_ends(
+async def test_a_turn_that_nothing_comes_before_is_there_at_once_and_others_run_now_and_then(
     app: App,
 ) -> None:
     steps = 0
@@ -532,14 +532,14 @@ async def test_a_turn_that_nothing_comes_before_is_there_at_once_and_others_run_
     app.start_soon(count_steps)
     await app.directory.ref(TOKEN).ask(event(Generating.hear, [""]), block=False)
     steps = 0
-    for number in range(10):
+    for number in range(100):
         before = steps
         with suppress(ValueError):
             async with app.modify_state(TOKEN):
                 assert steps == before
                 if number % 2:
                     raise ValueError("whether it is committed or not")
-    assert steps >= 9
+    assert steps >= 3  # after each 32 turns
 
 
 async def test_who_is_cancelled_already_is_given_no_turn(app: App) -> None:

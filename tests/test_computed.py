@@ -237,7 +237,7 @@ def test_it_follows_the_router(tree: StateTree) -> None:
 
     assert shown(tree)["where"] == ""
     turn = tree.open_turn("attach")
-    tree.router = attrs.evolve(tree.router, path="/orders")
+    tree.serve(attrs.evolve(tree.router, path="/orders"))
     commit = turn.commit()
     assert commit is not None
     assert commit.changes == ()

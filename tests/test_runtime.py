@@ -12,10 +12,17 @@ import pykka
 import pytest
 import trio
 from hypothesis import given, strategies as st
-from pykka._envelope import Envelope
 from trio.testing import Sequencer, wait_all_tasks_blocked
 
-from actorstate.actors.runtime import Bell, Mailbox, Scope, TrioActor, TrioActorRef, TrioFuture
+from actorstate.actors.runtime import (
+    Bell,
+    Envelope,
+    Mailbox,
+    Scope,
+    TrioActor,
+    TrioActorRef,
+    TrioFuture,
+)
 from actorstate.exceptions import ActorDeadError, MailboxFullError
 
 

@@ -12,7 +12,6 @@ import attrs
 import pytest
 import trio
 from hypothesis import given, settings
-from pykka._envelope import Envelope
 from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -27,7 +26,7 @@ from actorstate import (
     redirect,
 )
 from actorstate.actors.messages import Event
-from actorstate.actors.runtime import Mailbox
+from actorstate.actors.runtime import Envelope, Mailbox
 from actorstate.testing import (
     Cancel,
     Disconnect,

@@ -29,27 +29,18 @@ class TurnBlock:
         door: the door of the token.
     """
 
+    _grant: TurnGrant
+    """The grant under which it runs; there once it was entered."""
+    _holding: Holding
+    """How its turn is held; likewise."""
+
     def __init__(self, door: TokenDoor) -> None:
         self._door: Final = door
-        self._grant: TurnGrant | None = None
-        self._holding: Holding | None = None
-
-    @property
-    def grant(self) -> TurnGrant:
-        """The grant under which the block runs."""
-        assert self._grant is not None, "the block was not entered"
-        return self._grant
-
-    @property
-    def holding(self) -> Holding:
-        """How its turn is held."""
-        assert self._holding is not None, "the block was not entered"
-        return self._holding
 
     @property
     def is_mine(self) -> bool:
         """Whether the running task is the one that entered it."""
-        return self.holding.is_mine
+        return self._holding.is_mine
 
     async def enter(self) -> Turn:
         """Ask for the turn, and wait for it; see `TokenDoor.ask_for_turn`."""
@@ -66,14 +57,15 @@ class TurnBlock:
 
     async def checkpoint(self, follow_ups: tuple[FollowUp, ...]) -> None:
         """Commit what is done so far, and keep the turn; see `Block.checkpoint`."""
-        turn = self.grant.turn
+        turn = self._grant.turn
         self._refuse_ended()
-        await self._door.settle(self.holding.scope)
-        self._refuse_ended()
+        await self._settle()
         end = TurnEnd(turn.checkpoint(), follow_ups, current_run.get().origin, goes_on=True)
         try:
             with trio.CancelScope(shield=True):
-                self._grant = await self.grant.end(end)
+                renewed = await self._grant.end(end)
+                assert renewed is not None, "the turn goes on"
+                self._grant = renewed
         except BaseException as error:
             turn.failure = error
             raise
@@ -88,49 +80,49 @@ class TurnBlock:
             raise self._door.flavor.translate(cancelled) from None
         finally:
             current_run.get().left()
-            if self.grant.was_at_once:  # else code that does nothing but take turns never ends
+            if self._grant.was_at_once and self._door.has_had_its_share():
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _leave(self, error: BaseException | None) -> None:
         try:
             commit = await self._let_go_of(error)
         finally:
-            release(self.grant.turn)  # not before: what is computed in there may wait, too
+            release(self._grant.turn)  # not before: what is computed in there may wait, too
         if error is None:
-            await self.grant.end(TurnEnd(commit))
+            await self._grant.end(TurnEnd(commit))
 
     async def _let_go_of(self, error: BaseException | None) -> Commit | None:
         """Leave the holding, with what is to be committed; or with nothing, all undone."""
         commit, failure = None, error
         if error is None:
             try:
-                commit = await self._settle()
+                self._refuse_ended()
+                if self._door.tree.computed.is_read:
+                    await self._settle()
+                commit = self._grant.turn.commit()
             except BaseException as raised:  # noqa: BLE001 - not swallowed: it is raised below
                 failure = raised
         if failure is not None:
-            self.grant.give_back()
+            self._grant.give_back()
         kind = type(failure) if failure is not None else None
         try:
-            self.holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
+            self._holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
         except BaseException:  # also of trio, if a nursery of the block outlives it
-            self.grant.give_back()
+            self._grant.give_back()
             raise
         if failure is not None and failure is not error:
             raise failure
         return commit
 
-    async def _settle(self) -> Commit | None:
-        turn = self.grant.turn
+    async def _settle(self) -> None:
+        await self._door.settle(self._holding.scope)
         self._refuse_ended()
-        await self._door.settle(self.holding.scope)
-        self._refuse_ended()
-        return turn.commit()
 
     def _refuse_ended(self) -> None:
-        if self.holding.is_overdue:
-            self.grant.give_back()
-            raise self.holding.timeout()
-        turn = self.grant.turn
+        if self._holding.is_overdue:
+            self._grant.give_back()
+            raise self._holding.timeout()
+        turn = self._grant.turn
         if turn.failure is not None:  # at a `yield`, where it was caught
             raise turn.failure
         if not turn.is_open:
@@ -138,9 +130,9 @@ class TurnBlock:
 
     def give_back(self) -> None:
         """Undo it, as a block that was entered and is never left."""
-        release(self.grant.turn)
-        self.grant.give_back()
+        release(self._grant.turn)
+        self._grant.give_back()
         try:
-            self.holding.__exit__(None, None, None)
+            self._holding.__exit__(None, None, None)
         finally:
             current_run.get().left()

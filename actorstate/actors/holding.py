@@ -261,11 +261,9 @@ class TurnWatch:
         self._not_yet_slow.pop(holding, None)
         self._not_yet_over.pop(holding, None)
 
-    def note(self, turn: Turn, started: float) -> None:
+    def note(self, turn: Turn, seconds: float) -> None:
         """Log a turn that was slow, and that nobody could look after: its code awaited nothing."""
-        seconds = self.now() - started
-        if seconds >= self.slow_turn:
-            logger.warning("%s, %.1f s, in which nothing else ran", _held(turn), seconds)
+        logger.warning("%s, %.1f s, in which nothing else ran", _held(turn), seconds)
 
     async def run(self) -> None:
         """Watch, until cancelled."""

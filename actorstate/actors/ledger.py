@@ -80,15 +80,11 @@ class Ledger:
             calls: what is to be called after it.
             origin: what is done with it.
         """
-        if commit is not None and origin.call is None and not calls and self.owes_nothing():
-            # As good as always, at a store that never waits; in a third of the time.
-            done = () if origin.seq is None else ((origin.instance or "", origin.seq),)
-            return Commit(commit.version, commit.changes, commit.operations, None, done)
         if commit is None and not calls and origin.call is None:
             return None  # what is owed from before is no reason for this turn to fail
         return self._full_entry(commit, calls, origin)
 
-    def owes_nothing(self) -> bool:
+    def _owes_nothing(self) -> bool:
         """Tell whether the snapshot has all there is, and never wants the whole."""
         return (
             self._schema is None
@@ -164,11 +160,35 @@ class Ledger:
         await self.tenure.commit(entry)
         self._stored(entry)
 
-    def store_at_once(self, entry: Commit) -> None:
-        """Do the same, with a store that never waits."""
+    def store_at_once(
+        self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
+    ) -> bool:
+        """Let a store that never waits have what it is to have of the end of a turn.
+
+        Args:
+            commit: as for `entry`, and likewise the others.
+            calls: what is to be called.
+            origin: what is done with it.
+
+        Returns:
+            Whether there was anything. If not, the token is still owned.
+
+        Raises:
+            LeaseLostError: it is not.
+        """
+        if commit is not None and not calls and origin.call is None and self._owes_nothing():
+            if origin.seq is not None:
+                done = ((origin.instance or "", origin.seq),)
+                commit = Commit(commit.version, commit.changes, commit.operations, None, done)
+            self.tenure.commit_at_once(commit)  # as good as always
+            return True
+        entry = self.entry(commit, calls, origin)
+        if entry is None:
+            self.tenure.confirm_at_once()
+            return False
         self.tenure.commit_at_once(entry)
-        if entry.ran or entry.calls or not self.owes_nothing():
-            self._stored(entry)
+        self._stored(entry)
+        return True
 
     def _stored(self, entry: Commit) -> None:
         if entry.tasks is not None:

@@ -58,7 +58,8 @@ class Pages:
     def __init__(self, token: str) -> None:
         self._token: Final = token
         self._connections: Final[list[Connection]] = []
-        self._loads: Final[dict[str, PageLoad]] = {}
+        self.loads: Final[dict[str, PageLoad]] = {}
+        """What is known of them, by instance; under "" of what no page load has begun."""
         self.owes: Final[dict[str, int]] = {}
         """The events that are done, and that the snapshot does not know of, by page load."""
         self.cut_off: Final[dict[str, _Cut]] = {}
@@ -67,7 +68,7 @@ class Pages:
     def restore(self, done: Mapping[str, int]) -> None:
         """Take over which events are done, as the snapshot has it."""
         for instance, seq in done.items():
-            page_load = self._loads.setdefault(instance, PageLoad())
+            page_load = self.loads.setdefault(instance, PageLoad())
             page_load.done = max(page_load.done, seq)
             page_load.is_known = True
 
@@ -75,11 +76,6 @@ class Pages:
     def is_anyone_here(self) -> bool:
         """Whether there is a connection."""
         return bool(self._connections)
-
-    def router(self, origin: Origin) -> Router | None:
-        """Give where the page load is that something is done for."""
-        page_load = self._loads.get(origin.instance or "")
-        return page_load.router if page_load is not None else None
 
     # ---- coming and going ------------------------------------------------------------------
 
@@ -94,8 +90,8 @@ class Pages:
             Whether its page load was not here before.
         """
         self._connections.append(connection)
-        page_load = self._loads.pop(connection.instance, None) or PageLoad()
-        self._loads[connection.instance] = page_load  # in again, and so the last
+        page_load = self.loads.pop(connection.instance, None) or PageLoad()
+        self.loads[connection.instance] = page_load  # in again, and so the last
         self._forget_old()
         is_new = not page_load.is_known
         page_load.is_known = True
@@ -120,7 +116,7 @@ class Pages:
             self._welcome(connection, welcome)
 
     def _welcome(self, connection: Connection, welcome: Welcome) -> None:
-        done = self._loads[connection.instance].done
+        done = self.loads[connection.instance].done
         connection.send(Welcome(welcome.token, welcome.version, done, welcome.state))
 
     def detach(self, connection: Connection) -> bool:
@@ -140,16 +136,18 @@ class Pages:
     def _forget_old(self) -> None:
         """Keep what is known of those that are here, and of the last that were."""
         here = {connection.instance for connection in self._connections}
-        gone = [instance for instance in self._loads if instance not in here]
+        gone = [instance for instance in self.loads if instance not in here]
         for instance in gone[: max(0, len(gone) - REMEMBERED_PAGE_LOADS)]:
-            del self._loads[instance]
+            del self.loads[instance]
 
     # ---- telling ---------------------------------------------------------------------------
 
-    def show(self, commit: Commit) -> None:
-        """Tell everyone what was committed."""
+    def show(self, commit: Commit, origin: Origin) -> None:
+        """Tell everyone what was committed, and who sent the event for it that it is done."""
+        if origin.seq is not None:
+            self.mark_done(origin)
         for connection in self._connections:
-            ack = self._loads[connection.instance].done
+            ack = self.loads[connection.instance].done
             connection.send(Patch(commit.version, ack, commit.operations))
 
     def ask_for(self, effect: Effect, origin: Origin) -> None:
@@ -160,7 +158,7 @@ class Pages:
         """
         # Of two connections of one page load the older is dead, and does not know it yet.
         here = {connection.instance: connection for connection in self._connections}
-        page_load = self._loads.get(origin.instance or "")
+        page_load = self.loads.get(origin.instance or "")
         if page_load is None or page_load.router is None:
             for connection in here.values():
                 connection.send(effect)
@@ -206,7 +204,7 @@ class Pages:
         instance = origin.instance or ""
         if origin.seq is None or instance not in self.cut_off:
             return False
-        page_load = self._loads.get(instance)
+        page_load = self.loads.get(instance)
         done = page_load.done if page_load is not None else 0
         if origin.seq > max(self.cut_off[instance].seq, done + 1):
             return True
@@ -229,8 +227,8 @@ class Pages:
         if origin.seq is not None:
             self.mark_done(origin)
             if not is_saved:
-                self.owes[origin.instance or ""] = self._loads[origin.instance or ""].done
-            self._send(origin, Ack(self._loads[origin.instance or ""].done))
+                self.owes[origin.instance or ""] = self.loads[origin.instance or ""].done
+            self._send(origin, Ack(self.loads[origin.instance or ""].done))
 
     def _send(self, origin: Origin, notice: Notice) -> None:
         for connection in self._connections:
@@ -243,16 +241,16 @@ class Pages:
         """Tell whether an event was done before."""
         if origin.seq is None:
             return False
-        page_load = self._loads.get(origin.instance or "")
+        page_load = self.loads.get(origin.instance or "")
         return page_load is not None and origin.seq <= page_load.done
 
     def mark_done(self, origin: Origin) -> None:
         """Take note that an event is done."""
         if origin.seq is None:
             return
-        page_load = self._loads.get(origin.instance or "")
+        page_load = self.loads.get(origin.instance or "")
         if page_load is None:
-            page_load = self._loads[origin.instance or ""] = PageLoad()
+            page_load = self.loads[origin.instance or ""] = PageLoad()
             self._forget_old()
         page_load.done = max(page_load.done, origin.seq)
 
@@ -272,8 +270,8 @@ class Pages:
 
     def owe(self, instance: str) -> None:
         """Let the snapshot know that a page load was here, with its next commit."""
-        self.owes.setdefault(instance, self._loads[instance].done)
+        self.owes.setdefault(instance, self.loads[instance].done)
 
     def done(self) -> dict[str, int]:
         """Give which events are done, for a snapshot."""
-        return {name: load.done for name, load in self._loads.items() if load.is_known or load.done}
+        return {name: load.done for name, load in self.loads.items() if load.is_known or load.done}

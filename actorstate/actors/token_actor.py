@@ -405,7 +405,7 @@ class TokenActor(TrioActor):
     # ---- events ----------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> Awaitable[None] | None:
-        origin = event.origin
+        origin = Origin(event.instance, event.seq)
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin, is_saved=True)
         if self._pages.cut_off and self._pages.is_cut(origin):
@@ -426,47 +426,85 @@ class TokenActor(TrioActor):
         if call.job is not None:
             await self._start_task(self._tasks.planned(call.job), call.origin)
         else:
-            await self._do(call.invocation.handler, call.invocation.args, call.origin)
+            await self._do_now(call.invocation.handler, call.invocation.args, call.origin)
         if call_id is not None and self._tenure.is_held:
             self._calls.done(call_id)
             await self._ledger.save_or_later()
 
-    def _do(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> Awaitable[None]:
-        """Run a handler; or start it, or cancel those that run, if it is a background task."""
+    def _do(
+        self, handler: Handler, arguments: tuple[Any, ...], origin: Origin
+    ) -> Awaitable[None] | None:
+        """Run a handler; or start it, or cancel those that run, if it is a background task.
+
+        Returns:
+            What is still to be awaited, at once: as little as possible, since most handlers are
+            plain functions, and a step of trio's is half of what such an event costs.
+        """
         if handler.is_background:
             return self._start_task(Job(handler, arguments, origin.without_event()), origin)
         if isinstance(handler, Canceller):
             return self._cancel_tasks(handler.task, origin)
         return self._run(handler, arguments, origin)
 
-    async def _run(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
-        """Run a handler to its end, in a turn of its own."""
+    async def _do_now(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
+        being_done = self._do(handler, arguments, origin)
+        if being_done is not None:
+            await being_done
+
+    def _run(
+        self, handler: Handler, arguments: tuple[Any, ...], origin: Origin
+    ) -> Awaitable[None] | None:
+        """Run a handler in a turn of its own: to its end, or until something is to be awaited."""
         try:
             state = self._tree.state(handler.owner)
         except LookupError as error:
             return self._report(handler, arguments, origin, error)
         self._look_at(origin)
         turn = self._tree.open_turn(handler.label)
-        started = self._services.watch.now()
+        computed, watch = self._tree.computed, self._services.watch
+        started = watch.now()
         hold(turn)
+        result: object = None
         try:
             if handler.in_thread:
-                result: object = _call_in_thread(handler.function, state, *arguments)
+                result = _call_in_thread(handler.function, state, *arguments)
             else:
                 result = handler.function(state, *arguments)
+            if result is None and not (computed.is_read and computed.awaited()):
+                seconds = watch.now() - started
+                if seconds >= watch.slow_turn:
+                    watch.note(turn, seconds)
+                if self._commit_now is not None:
+                    self._conclude_now(turn, turn.commit(), (), origin)
+        except* PASSING:
+            turn.roll_back()
+            raise
+        except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
+            turn.roll_back()
+            self._report(handler, arguments, origin, unwrap(errors))
+        finally:
+            if turn.has_ended:
+                release(turn)
+        return None if turn.has_ended else self._run_on(turn, result, handler, arguments, origin)
+
+    async def _run_on(
+        self,
+        turn: Turn,
+        result: object,
+        handler: Handler,
+        arguments: tuple[Any, ...],
+        origin: Origin,
+    ) -> None:
+        """Await what calling a handler gave, and what its turn still takes."""
+        try:
             follow_ups: tuple[FollowUp, ...] = ()
             if result is not None or self._tree.computed.awaited():
                 with Holding(turn, self._services.watch) as holding:
                     follow_ups = await self._bring_to_end(result, holding, origin)
-            else:
-                self._services.watch.note(turn, started)
-            if self._commit_now is not None:
-                self._conclude_now(turn, turn.commit(), follow_ups, origin)
-            else:
-                await self._conclude(turn, turn.commit(), follow_ups, origin)
+            await self._conclude(turn, turn.commit(), follow_ups, origin)
         except* PASSING:
             raise
-        except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
+        except* BaseException as errors:  # noqa: BLE001 - as above
             turn.roll_back()
             self._report(handler, arguments, origin, unwrap(errors))
         finally:
@@ -522,9 +560,10 @@ class TokenActor(TrioActor):
 
     def _look_at(self, origin: Origin) -> None:
         """Let who holds the next turn see where the page load is that it is for."""
-        router = self._pages.router(origin)
-        if router is not None:
-            self._tree.router = router
+        page_load = self._pages.loads.get(origin.instance or "")
+        router = page_load.router if page_load is not None else None
+        if router is not None and router is not self._tree.router:
+            self._tree.serve(router)
 
     # ---- background tasks ------------------------------------------------------------------
 
@@ -650,8 +689,8 @@ class TokenActor(TrioActor):
         """Go on, after a turn that was lent: with the loop, or at once if the next is another."""
         mailbox = self.mailbox
         request = mailbox.first
-        is_able = mailbox.is_waited_for and self._tenure.is_quiet
-        if not (is_able and isinstance(request, TurnRequest)):
+        is_next = isinstance(request, TurnRequest) and mailbox.is_waited_for
+        if not (is_next and self._tenure.is_quiet):
             mailbox.go_on()
             return
         reply_to = cast("TrioFuture[TurnGrant]", mailbox.get_nowait().reply_to)
@@ -740,16 +779,12 @@ class TokenActor(TrioActor):
     ) -> None:
         """Do the same without waiting, in whatever task; the store never waits."""
         messages, calls = self._plan(follow_ups, origin) if follow_ups else ((), ())
-        entry = self._ledger.entry(commit, calls, origin)
         try:
-            if entry is not None:
-                self._ledger.store_at_once(entry)
-            else:
-                self._tenure.confirm_at_once()
+            is_saved = self._ledger.store_at_once(commit, calls, origin)
         except BaseException:
             self._unplan(messages)
             raise
-        self._tell(turn, commit, messages, origin, is_saved=entry is not None)
+        self._tell(turn, commit, messages, origin, is_saved=is_saved)
 
     def _tell(
         self,
@@ -765,8 +800,7 @@ class TokenActor(TrioActor):
         if commit is None:
             self._pages.acknowledge(origin, is_saved=is_saved)
         else:
-            self._pages.mark_done(origin)
-            self._pages.show(commit)
+            self._pages.show(commit, origin)
         for message in messages:
             if isinstance(message, Call):
                 if message.origin.call is not None:
@@ -837,7 +871,7 @@ class TokenActor(TrioActor):
             if message.on_load:
                 self._pages.owe(connection.instance)
             for invocation in message.on_load:
-                await self._do(invocation.handler, invocation.args, origin)
+                await self._do_now(invocation.handler, invocation.args, origin)
 
     def _welcome(self) -> Welcome:
         return Welcome(self._token, self._tree.version, 0, self._tree.public())
@@ -867,7 +901,7 @@ class TokenActor(TrioActor):
         turn = self._tree.open_turn("a page that connects")
         hold(turn)  # not to write: what is computed shall not wait for this turn
         try:
-            self._tree.router = router
+            self._tree.serve(router)
             if self._tree.computed.awaited(welcome=True):
                 with Holding(turn, self._services.watch) as holding:
                     await self._door.settle(holding.scope, welcome=True)
@@ -909,7 +943,7 @@ class TokenActor(TrioActor):
     async def _run_hook(self, hook: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
         """Run a hook in its turn; if the token is elsewhere, as soon as it is back."""
         if self._tenure.is_held:
-            await self._do(hook, arguments, origin)
+            await self._do_now(hook, arguments, origin)
         else:
             self.mailbox.post_always(Call(Invocation(hook, arguments), origin))
 

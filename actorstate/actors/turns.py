@@ -18,7 +18,7 @@ A ``yield`` in the block sends a `TurnEnd` that goes on; its reply is the next `
 Where the store never waits, nobody else does: the holder concludes the end in its own step, and
 the actor's mailbox is paused until then (`PromptGrant`). And where nothing lies in the mailbox and
 nothing is being done, the request would be the next message: then it need not be one, and the turn
-is granted at once (`TokenDoor.lend_at_once`). Others get to run when it ends.
+is granted at once (`TokenDoor.lend_at_once`). Others get to run at the end of every 32nd of these.
 
 Cancellation, wherever it strikes: while waiting for the grant, the request is withdrawn, and a
 grant that crosses it is given back. In the block, the changes are undone on the spot, before the
@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol, cast, final
+from typing import Any, Final, Protocol, final
 
 import attrs
 import trio
@@ -45,7 +45,7 @@ import trio
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.holding import Asker, Holding, TurnWatch, waiting_under
 from actorstate.actors.messages import Origin, TurnEnd, TurnRequest
-from actorstate.actors.runtime import TrioActorRef, TrioFuture
+from actorstate.actors.runtime import FAIR_SHARE, TrioActorRef, TrioFuture
 from actorstate.actors.task_scope import Run, current_run
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
 from actorstate.state.handlers import FollowUp
@@ -74,7 +74,7 @@ class TurnGrant(Protocol):
 
     @property
     def was_at_once(self) -> bool:
-        """Whether who asked got it without letting others run; it lets them when the turn ends."""
+        """Whether who asked got it without letting others run, who shall get to it sometime."""
         ...
 
     def give_back(self) -> None:
@@ -264,6 +264,7 @@ class TokenDoor:
         self._max_waiters: Final = max_waiters
         self._new_block: Final = new_block
         self._waiting = 0
+        self._row = 0
 
     async def ask_for_turn(self, holder: str, held: Sequence[Turn], asker: Asker) -> TurnGrant:
         """Ask for the turn, and wait for it in the mailbox's order.
@@ -298,20 +299,19 @@ class TokenDoor:
         A turn inside a turn is part of what has begun, and comes to its end with it. And what is
         shielded from the cancellation cleans up after it, and may take turns for that.
         """
-        scope = run.scope if all(turn.has_ended for turn in held) else None
+        is_inside = held and not all(turn.has_ended for turn in held)
+        scope = run.scope if not is_inside else None
         while True:
             if scope is not None and scope.is_stopping:
                 await scope.wait_cancelled()
                 scope = None
-            grant = await self._wait_for(request)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            grant = self.lend_at_once(request)
+            if grant is None:
+                grant = await self._wait_in_row(request)
             if scope is None or not scope.is_stopping:
                 return grant
             grant.give_back()
-
-    async def _wait_for(self, request: TurnRequest) -> TurnGrant:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        grant = self.lend_at_once(request)
-        return grant if grant is not None else await self._wait_in_row(request)
 
     async def _wait_in_row(self, request: TurnRequest) -> TurnGrant:
         if self._waiting >= self._max_waiters:
@@ -357,6 +357,14 @@ class TokenDoor:
             holdings.append(holding)
         return holdings
 
+    def has_had_its_share(self) -> bool:
+        """Tell whether so many turns were lent at once by now that others have to be let run.
+
+        Else code that does nothing but take turns would never end.
+        """
+        self._row = (self._row + 1) % FAIR_SHARE
+        return self._row == 0
+
     # ---- async with self -------------------------------------------------------------------
 
     def new_block(self) -> Block:
@@ -365,7 +373,7 @@ class TokenDoor:
 
     async def enter(self, state: AnyState) -> AnyState:
         """Ask for the token's turn, wait for it, and give back the state; see `Block`."""
-        await self.new_block().enter()
+        await self._new_block(self).enter()
         return state
 
     async def leave(self, error: BaseException | None) -> None:
@@ -378,9 +386,11 @@ class TokenDoor:
 
     def current_block(self) -> Block | None:
         """Give the block that the running code is in, if it is in one."""
-        mine = [turn for turn in held_turns() if turn.tree is self.tree]
-        block = mine[-1].block if mine else None
-        return cast("Block | None", block)
+        for turn in reversed(held_turns()):
+            if turn.tree is self.tree:
+                block: Any = turn.block
+                return block
+        return None
 
     def give_back(self) -> None:
         """Undo the blocks that the running code entered and did not leave, as it ends."""

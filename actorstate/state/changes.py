@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
 
 import attrs
+import msgspec
 
 from actorstate.state.convert import same_json
 from actorstate.state.nodes import Node, adopt, adopt_one, chain, is_node, orphan
@@ -63,8 +64,7 @@ class Entry(Protocol):
 
 
 @final
-@attrs.define(eq=False)
-class VarSet:
+class VarSet(Record, frozen=True, eq=False):
     """A var of a state was given another value."""
 
     target: VarPlace
@@ -185,16 +185,13 @@ def _current(container: Any, key: Any) -> Any:
 
 
 @final
-class Log:
+class Log(msgspec.Struct, eq=False):
     """The changes of one stretch of a turn, in order."""
 
-    __slots__ = ("_ordered", "absorbed", "entries")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.absorbed: int = 0
-        """How many changes became part of the entry before them."""
-        self._ordered: set[int] | None = None
+    entries: list[Entry] = []
+    absorbed: int = 0
+    """How many changes became part of the entry before them."""
+    _ordered: set[int] | None = None
 
     def add(self, entry: Entry) -> None:
         """Note a change that was made."""
@@ -551,9 +548,10 @@ def _fold_scalars(entries: Iterable[Entry]) -> list[VarChange] | None:
     changes: list[VarChange] = []
     for place, old in before.items():
         var = place.var
-        to_plain = var.plain
-        plain = to_plain(getattr(place.state, var.name))
-        if not same_json(to_plain(old), plain):
+        was, plain = old, getattr(place.state, var.name)
+        if not var.is_plain:
+            was, plain = var.plain(old), var.plain(plain)
+        if not same_json(was, plain):
             changes.append(VarChange(place, (Operation("replace", var.pointer, plain),)))
     return changes
 

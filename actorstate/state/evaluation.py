@@ -76,6 +76,8 @@ class ComputedVars:
 
     def __init__(self, tree: StateTree) -> None:
         self.tree: Final = tree
+        self.is_read: bool = False
+        """Whether any was ever asked for; till then there is nothing to keep up with."""
         self._cells: Final[dict[Computed[Any], _Cell]] = {}
         self._stamps: Final[dict[Source, int]] = {}
         self._readers: Final[dict[Source, set[Computed[Any]]]] = {}
@@ -208,6 +210,7 @@ class ComputedVars:
             way = " -> ".join(map(str, (*chain[chain.index(var) :], var)))
             message = f"computed vars read each other in a circle: {way}; break it"
             raise ComputedCycleError(message)
+        self.is_read = True
         self.notice()
         cell = self._cells.get(var)
         if cell is None:

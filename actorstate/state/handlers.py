@@ -65,6 +65,9 @@ class Handler(Method):
         in_thread: whether it blocks, and so runs in a thread.
     """
 
+    owner: type[State]
+    """The State class whose method it is; not there before the class is."""
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -75,13 +78,19 @@ class Handler(Method):
         super().__init__(function)
         self.options: Final = options
         self.in_thread: Final = in_thread
+        self.is_background: Final = options is not None
+        """Whether it runs beside the other handlers."""
         self.name: str = function.__name__
-        self._owner: type[State] | None = None
 
     def __set_name__(self, owner: type[State], name: str) -> None:
-        if self._owner is None:  # else it is named a second time, as in `stop = Other.stop`
-            self._owner = owner
+        if not self._has_owner:  # else it is named a second time, as in `stop = Other.stop`
+            self.owner = owner
             self.name = name
+
+    @property
+    def _has_owner(self) -> bool:
+        """Whether it is in the body of a class that has been made."""
+        return "owner" in vars(self)
 
     def copy_for(self, owner: type[State], name: str) -> Self:
         """Give another one of the same function, for a class of its own.
@@ -91,7 +100,7 @@ class Handler(Method):
         """
         mine = copy.copy(self)
         vars(mine).pop("label", None)
-        mine._owner, mine.name = owner, name  # noqa: SLF001 - of this class
+        mine.owner, mine.name = owner, name
         return mine
 
     def __repr__(self) -> str:
@@ -99,11 +108,6 @@ class Handler(Method):
 
     def __str__(self) -> str:
         return self.label
-
-    @property
-    def is_background(self) -> bool:
-        """Whether it runs beside the other handlers."""
-        return self.options is not None
 
     @property
     def refusal(self) -> str | None:
@@ -141,12 +145,6 @@ class Handler(Method):
     def label(self) -> str:
         """Its name for people: ``MyState.toggle``."""
         return f"{self.owner.__name__}.{self.name}"
-
-    @property
-    def owner(self) -> type[State]:
-        """The State class whose method it is."""
-        assert self._owner is not None, f"{self.name} is not in the body of a State class"
-        return self._owner
 
     @property
     def full_name(self) -> str:
@@ -222,7 +220,7 @@ class Handler(Method):
 
 def _is_of_a_state(handler: Handler) -> bool:
     """Tell the handler of a state from that of a mixin, or of a class that is being made."""
-    owner = handler._owner  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - may have none
+    owner = vars(handler).get("owner")  # it may have none
     return owner is not None and "_definition" in vars(owner)
 
 

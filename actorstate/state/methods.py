@@ -48,6 +48,10 @@ class Method:
         return signature.replace(parameters=by_name, return_annotation=signature.empty)
 
     @functools.cached_property
+    def _takes_nothing(self) -> bool:
+        return not self.signature.parameters
+
+    @functools.cached_property
     def _types(self) -> Mapping[str, Any]:
         """What each parameter takes. Annotations may name what is defined later: not at import."""
         written = inspect.get_annotations(self.function)
@@ -79,7 +83,7 @@ class Method:
         Raises:
             BadArgumentsError: wrong number, unknown names, or a value of another type.
         """
-        if not args and not self.signature.parameters:
+        if not args and self._takes_nothing:
             return ()
         bound = self._bind(args)
         for position, (name, value) in enumerate(bound.arguments.items()):

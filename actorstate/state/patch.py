@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, Final, cast, final
 
@@ -38,16 +39,15 @@ def pointer(*parts: str) -> str:
     return "".join(["/" + part.replace("~", "~0").replace("/", "~1") for part in parts])
 
 
-def parts_of(path: str) -> list[str]:
-    """Split a JSON Pointer into its parts.
+@functools.lru_cache
+def _way_to(path: str) -> tuple[tuple[str, ...], str]:
+    """Split a JSON Pointer into the way to a container, and the key in that.
 
-    >>> parts_of("/state.my_state/a~1b~0c")
-    ['state.my_state', 'a/b~c']
+    >>> _way_to("/state.my_state/a~1b~0c")
+    (('state.my_state',), 'a/b~c')
     """
-    parts = path.split("/")[1:]
-    if "~" not in path:  # as good as always
-        return parts
-    return [part.replace("~1", "/").replace("~0", "~") for part in parts]
+    *way, key = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+    return tuple(way), key
 
 
 def var_of(path: str) -> str:
@@ -103,8 +103,7 @@ def apply(document: Any, operations: Iterable[Operation]) -> None:
             it was applied.
     """
     for operation in operations:
-        way = parts_of(operation.path)
-        last = way.pop()
+        way, last = _way_to(operation.path)
         target: Any = document
         for part in way:
             target = target[int(part) if isinstance(target, list) else part]

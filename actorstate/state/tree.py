@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 import attrs
 
 from actorstate.exceptions import SnapshotError, UnknownHandlerError
-from actorstate.state.changes import VarChange
+from actorstate.state.changes import Log, VarChange, fold
 from actorstate.state.computed import Computed
 from actorstate.state.convert import same_json
 from actorstate.state.evaluation import ROUTER, ComputedVars
@@ -203,7 +203,8 @@ class StateTree:
         self.version: int = 0
         self.turn: Turn | None = None
         self.computed: Final = ComputedVars(self)
-        self._router = Router(token)
+        self.router: Router = Router(token)
+        """The page load that is served; changed by `serve`."""
         self._states: dict[type[State], State] = {}
         self._stored_states: set[str] = set()
         self._new_places: list[VarPlace] = []
@@ -236,18 +237,13 @@ class StateTree:
             holder: who gets it, for logs.
         """
         assert self.turn is None, f"{self.turn} is still open"
-        self.turn = Turn(self, holder)
-        return self.turn
+        turn = self.turn = Turn(self, holder, Log())
+        return turn
 
-    @property
-    def router(self) -> Router:
-        """The page load that is served."""
-        return self._router
-
-    @router.setter
-    def router(self, router: Router) -> None:
-        before, self._router = self._router, router
-        if router is not before and router != before:  # as good as always it is the same
+    def serve(self, router: Router) -> None:
+        """Let the page load that is served be another one."""
+        before, self.router = self.router, router
+        if router != before:
             self.computed.touch(ROUTER)
 
     def is_touched(self, cls: type[State]) -> bool:
@@ -279,13 +275,12 @@ class StateTree:
             shown[state_name] = {**shown[state_name], name: self.computed.shown(var)}
         return shown
 
-    def as_commit(
-        self, changes: Sequence[VarChange], computed: tuple[Operation, ...]
-    ) -> Commit | None:
+    def as_commit(self, log: Log) -> Commit | None:
         """Give what a turn did, for the store and for pages; None if that is nothing."""
+        changes = fold(log)
+        shown = computed = self.computed.operations() if self.computed.is_read else ()
         if not changes and not computed:
             return None
-        shown = computed
         if len(changes) == 1 and changes[0].place.is_stored:  # as good as always
             [change] = changes
             if not change.place.var.is_backend:
@@ -314,7 +309,8 @@ class StateTree:
 
     def stored(self, commit: Commit | None) -> None:
         """Take note that the store has a commit, or that there was nothing to store."""
-        self.computed.stored()
+        if self.computed.is_read:
+            self.computed.stored()
         if self._new_places:
             for place in self._new_places:
                 place.is_stored = True

@@ -34,8 +34,10 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
+import msgspec
+
 from actorstate.exceptions import ImmutableStateError
-from actorstate.state.changes import Log, VarSet, fold
+from actorstate.state.changes import Log, VarSet
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
 from actorstate.state.record import Record
@@ -117,33 +119,27 @@ class Commit(Record, frozen=True):
 
 
 @final
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
-    __slots__ = (
-        "_handed_over", "_state", "block", "failure", "has_ended", "holder", "holding",
-        "is_revoked", "is_writable", "log", "tree",
-    )  # fmt: skip
-
-    def __init__(self, tree: StateTree, holder: str) -> None:
-        self.tree: StateTree = tree
-        self.holder: str = holder
-        self.block: object = None
-        """What ends it, where it was lent; known to the room above."""
-        self.holding: object = None
-        """How it is held, where its holder can wait; likewise."""
-        self.log: Log = Log()
-        """What was changed since it was opened, or since the last checkpoint."""
-        self.is_writable: bool = True
-        """Whether its holder may change state now."""
-        self.failure: BaseException | None = None
-        """What ended it at a checkpoint, while its block may still go on."""
-        self.is_revoked: bool = False
-        """Whether it was taken from a holder who still has to undo it."""
-        self.has_ended: bool = False
-        """Whether it was committed or rolled back."""
-        self._state = _OPEN
-        self._handed_over: Log | None = None
+    tree: StateTree
+    holder: str
+    log: Log
+    """What was changed since it was opened, or since the last checkpoint."""
+    block: object = None
+    """What ends it, where it was lent; known to the room above."""
+    holding: object = None
+    """How it is held, where its holder can wait; likewise."""
+    is_writable: bool = True
+    """Whether its holder may change state now."""
+    failure: BaseException | None = None
+    """What ended it at a checkpoint, while its block may still go on."""
+    is_revoked: bool = False
+    """Whether it was taken from a holder who still has to undo it."""
+    has_ended: bool = False
+    """Whether it was committed or rolled back."""
+    _state: TurnState = _OPEN
+    _handed_over: Log | None = None
 
     def __repr__(self) -> str:
         return f"<turn of {self.holder}: {self._state.value}>"
@@ -160,16 +156,18 @@ class Turn:
 
     def commit(self) -> Commit | None:
         """End the block: no more writes. Give what to store, or None if nothing changed."""
-        self.tree.computed.settle()
+        computed = self.tree.computed
+        if computed.is_read:
+            computed.settle()
         self._step(_COMMIT)
-        return self._told(self.log)
+        return self.tree.as_commit(self.log)
 
     def checkpoint(self) -> Commit | None:
         """Give what to store of the work done so far; the turn goes on."""
         self.tree.computed.settle()
         self._step(TurnStep.CHECKPOINT)
         self._handed_over, self.log = self.log, Log()
-        return self._told(self._handed_over)
+        return self.tree.as_commit(self._handed_over)
 
     def stored(self, commit: Commit | None) -> None:
         """Take note that the store has the commit (or that there was nothing to store)."""
@@ -199,9 +197,6 @@ class Turn:
         if has_ended:
             self.has_ended = True
             self.tree.turn = None
-
-    def _told(self, log: Log) -> Commit | None:
-        return self.tree.as_commit(fold(log), self.tree.computed.operations())
 
 
 _set: Final = object.__setattr__

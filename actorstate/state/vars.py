@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Never, final, get_args
 
 import attrs
+from cattrs.fns import identity
 
 from actorstate.exceptions import (
     BadArgumentsError,
@@ -116,6 +117,11 @@ class Var:
     def plain(self) -> Callable[[Any], Plain]:
         """Gives the JSON form of a value of this var."""
         return self.shape.to_plain
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether its values are their own JSON form: numbers, text, truth values."""
+        return self.plain is identity
 
     @functools.cached_property
     def path(self) -> tuple[str, str]:

@@ -55,12 +55,14 @@ class Draft:
         """
         apply(self._values, commit.changes)
         self._version = commit.version
+        for instance, seq in commit.done:
+            if instance != self._last:
+                self._put_last(instance)
+            self._done[instance] = seq
         if commit.tasks is not None:
             self._tasks = commit.tasks
         if commit.schema is not None:
             self._schema = commit.schema
-        if commit.done:
-            self._take_done(commit.done)
         if commit.ran or commit.calls:
             self._take_calls(commit)
 
@@ -69,12 +71,6 @@ class Draft:
             self._calls.pop(one, None)
         for call in commit.calls:
             self._calls[call.id] = call
-
-    def _take_done(self, done: tuple[tuple[str, int], ...]) -> None:
-        for instance, seq in done:
-            if instance != self._last:
-                self._put_last(instance)
-            self._done[instance] = seq
 
     def _put_last(self, instance: str) -> None:
         """Let a page load be the one that is forgotten last."""
