@@ -245,8 +245,8 @@ class VarPlace:
             TypeError: the value is not of the var's type. Nothing was changed.
         """
         log = self.open_log()
-        var = self.var
-        old = getattr(self.state, var.name)
+        var, state = self.var, self.state
+        old = getattr(state, var.name)
         if value is old:  # it is after `self.items += ...`, which has changed it
             return
         if type(value) is not var.exact_type:
@@ -254,7 +254,7 @@ class VarPlace:
             log = self.open_log()  # once more: copying may take a thread long
             if var.shape.holds_nodes:
                 orphan((old,))
-        _set(self.state, var.name, value)
+        _set(state, var.name, value)
         log.entries.append(VarSet(self, old))
 
     def exchange(self, value: Any) -> None:
