@@ -688,25 +688,23 @@ class TrioActor(pykka.Actor):
         self._scope.start_soon(self._live, name=str(self))
 
     async def _live(self) -> None:
+        # In one function: each time the actor wakes, Python goes down through all that it is in.
         try:
-            await self._live_with_children()
+            async with trio.open_nursery() as nursery:
+                self.children = Scope(nursery)
+                try:
+                    await self.work()
+                except* PASSING:
+                    raise
+                except* BaseException as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
+                    # A failure of its own, or of user code that a cancellation met halfway. It ends
+                    # here: the parent sees nothing of it but the cancellation, if there was one.
+                    self._fail(errors)
+                finally:
+                    self._close()
+                nursery.cancel_scope.cancel()
         finally:
             await self.on_exit()
-
-    async def _live_with_children(self) -> None:
-        async with trio.open_nursery() as nursery:
-            self.children = Scope(nursery)
-            try:
-                await self._loop()
-            except* PASSING:
-                raise
-            except* BaseException as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
-                # A failure of its own, or of user code that a cancellation met halfway. It ends
-                # here: the parent sees nothing of it but the cancellation, if there was one.
-                self._fail(errors)
-            finally:
-                self._close()
-            nursery.cancel_scope.cancel()
 
     def _close(self) -> None:
         """Take no more messages. In the step of the last one, so that nobody finds it half dead."""
@@ -720,11 +718,12 @@ class TrioActor(pykka.Actor):
             if reply_to is not None:
                 reply_to.set(None)
 
-    async def _loop(self) -> None:
-        """The loop: one message at a time, until one stops the actor."""
+    async def work(self) -> None:
+        """The loop: one message at a time, until one stops the actor.
+
+        An actor that is sent no messages overrides it, and ends with it.
+        """
         await self._start()
-        if self.actor_stopped.is_set():
-            return
         self._has_started = True
         await trio.lowlevel.checkpoint_if_cancelled()
         mailbox = self.mailbox
