@@ -83,15 +83,17 @@ class TrioFuture(pykka.Future[T]):
     nothing else.
     """
 
+    is_done: bool = False
+    """Whether the value, or an exception, is there."""
+    is_abandoned: bool = False
+    """Whether nobody will fetch the value."""
+    _value: Any = None
+    _error: BaseException | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self.is_done: bool = False
-        """Whether the value, or an exception, is there."""
-        self._value: Any = None
-        self._error: BaseException | None = None
         self._callbacks: list[Callable[[], object]] = []
-        self._abandoned = False
 
     def __repr__(self) -> str:
         done = self._value if self._error is None else self._error
@@ -126,17 +128,12 @@ class TrioFuture(pykka.Future[T]):
             False if the value was there already: it is yours, and so is cleaning it up.
         """
         with self._lock:
-            self._abandoned = not self.is_done
-            return self._abandoned
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether nobody will fetch the value."""
-        return self._abandoned
+            self.is_abandoned = not self.is_done
+            return self.is_abandoned
 
     def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
-            if self._abandoned:
+            if self.is_abandoned:
                 return False
             if self.is_done or self._get_hook is not None:
                 message = "the future has its value already"
