@@ -3,7 +3,7 @@
 A map of the package. Imports point down this list only::
 
     testing/    for tests: a tab in memory, programs, a search for races
-    reflex      the names of another library, mapped onto ours; nothing else imports it
+    reflex/     the names of another library, mapped onto ours; nothing else imports it
     app         App: puts the layers together
     web/        protocol, connections, the server, client.js
     ui/         elements and expressions, rendered to HTML with bindings

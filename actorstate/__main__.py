@@ -8,11 +8,12 @@ import importlib
 import importlib.util
 import logging
 import signal
+import ssl
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -22,6 +23,10 @@ from actorstate.stores.base import Store
 from actorstate.stores.inspect import as_text, lines, seconds_of
 from actorstate.stores.sqlite import SQLiteStore
 from actorstate.stores.urls import open_store
+from actorstate.web.origins import read_origin
+from actorstate.web.peers import read_proxy
+
+T = TypeVar("T")
 
 _DEFAULT_NAME: Final = "app"
 _DEFAULT_FOLDER: Final = ".actorstate"
@@ -59,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--port", default=8000, type=_port, help="port, 0 for a free one (%(default)s)"
     )
+    _add_gate_options(run)
     run.add_argument(
         "--store",
         help="where state rests: memory://, sqlite:///state.db (the app's own; if it has none, "
@@ -75,6 +81,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_gate_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "--allowed-origin",
+        action="append",
+        default=[],
+        type=_as_argument(read_origin),
+        metavar="ORIGIN",
+        help="whose pages may open a socket, beside those from here, as https://shop.example; "
+        "may be given several times",
+    )
+    run.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        type=_as_argument(read_proxy),
+        metavar="ADDRESS",
+        help="a proxy in front, or a network of them, as 10.0.0.0/8: what it says in "
+        "X-Forwarded-For and X-Forwarded-Proto is believed; may be given several times",
+    )
+    run.add_argument("--certfile", help="certificate for TLS, with those that vouch for it (PEM)")
+    run.add_argument("--keyfile", help="its private key, if it is not in the same file")
+
+
 def _add_store_commands(store: argparse.ArgumentParser) -> None:
     commands = store.add_subparsers(required=True, metavar="command")
     inspect = commands.add_parser("inspect", help="show what is stored")
@@ -86,18 +115,23 @@ def _add_store_commands(store: argparse.ArgumentParser) -> None:
     expire.add_argument(
         "--older-than",
         default=30 * 86_400.0,
-        type=_period,
+        type=_as_argument(seconds_of),
         metavar="TIME",
         help="time since their last change: seconds, or as in 90m, 24h, 7d (30d)",
     )
     expire.set_defaults(run=_expire_at)
 
 
-def _period(text: str) -> float:
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _as_argument(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Let the command line say what a reader says of a text that it refuses."""
+
+    def argument(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return argument
 
 
 def _port(text: str) -> int:
@@ -111,11 +145,27 @@ def _run(options: argparse.Namespace) -> None:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    options.ssl_context = _open_certificate(options.certfile, options.keyfile)
     store = _open_store(options.store) if options.store else None
     app = load_app(options.target)
     if store is None and not app.has_own_store:
         store = _open_default_store(options.target)
     trio.run(_serve, app, options, store)
+
+
+def _open_certificate(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | None:
+    if certfile is None:
+        if keyfile is not None:
+            message = "--keyfile is for --certfile, which is not given"
+            raise UsageError(message)
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except OSError as error:  # an SSLError is one
+        message = f"--certfile {certfile}: {error.strerror or error}"
+        raise UsageError(message) from error
+    return context
 
 
 def _open_store(url: str, *, read_only: bool = False) -> Store:
@@ -262,13 +312,19 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
 
 
 async def _serve_until_stopped(app: App, options: argparse.Namespace) -> None:
+    """The first signal asks it to stop, and the second to do so at once."""
     _spare_the_collector()
-    stopped = trio.CancelScope()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with app:
-            app.start_soon(_cancel_at_first, signals, stopped)
-            with stopped:
-                await _serve_here(app, options)
+    problem: str | None = None
+    with (
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+        trio.CancelScope() as everything,
+    ):
+        async with app, trio.open_nursery() as nursery:
+            nursery.start_soon(_hear, signals, app, everything)
+            problem = await _serve_here(app, options)
+            nursery.cancel_scope.cancel()
+    if problem is not None:
+        raise UsageError(problem)
 
 
 def _spare_the_collector() -> None:
@@ -282,19 +338,33 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_COLLECTOR_THRESHOLD)
 
 
-async def _serve_here(app: App, options: argparse.Namespace) -> None:
+async def _serve_here(app: App, options: argparse.Namespace) -> str | None:
+    """Serve until the app stops; give what is wrong if it cannot."""
     announcement = _Announcement(options.target)
     try:
-        await app.serve(options.host, options.port, task_status=announcement)
+        await app.serve(
+            options.host,
+            options.port,
+            allowed_origins=options.allowed_origin,
+            trusted_proxies=options.trusted_proxy,
+            ssl_context=options.ssl_context,
+            task_status=announcement,
+        )
+    except StoreError as error:
+        return f"cannot serve: {error}"
     except OSError as error:
         reason = error.strerror or error
-        message = f"cannot serve on --host {options.host} --port {options.port}: {reason}"
-        raise UsageError(message) from error
+        return f"cannot serve on --host {options.host} --port {options.port}: {reason}"
+    return None
 
 
-async def _cancel_at_first(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _hear(signals: AsyncIterator[int], app: App, everything: trio.CancelScope) -> None:
+    is_asked = False
     async for _ in signals:
-        scope.cancel()
+        if is_asked:
+            everything.cancel()
+        is_asked = True
+        app.stop()
 
 
 class _Announcement(trio.TaskStatus[str]):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Set as AbstractSet
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import TracebackType
@@ -34,8 +36,14 @@ from actorstate.state.tree import Schema
 from actorstate.stores.base import Store, immediate_commit
 from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page
+from actorstate.web.admission import Admission
+from actorstate.web.answers import RESERVED
 from actorstate.web.limits import ConnectionLimits
-from actorstate.web.server import Site, serve
+from actorstate.web.origins import Origins
+from actorstate.web.peers import Proxies
+from actorstate.web.server import Entrance, serve
+from actorstate.web.site import Site
+from actorstate.web.tokens import Mint
 
 Args = TypeVarTuple("Args")
 Number = TypeVar("Number", int, float)
@@ -66,6 +74,7 @@ class _Running:
     own_tasks: OwnTasks
     flavor: Flavor
     trio_token: trio.lowlevel.TrioToken
+    admission: Admission
 
 
 class App:  # not final, unlike the others: a door to the library may want an App of its own
@@ -157,6 +166,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         self._nursery: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._running: _Running | None = None
         self._is_leaving = False
+        self._leave_by = math.inf
 
     @property
     def background_tasks(self) -> AbstractSet[BackgroundTask]:
@@ -229,7 +239,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             TypeError: what is given is no element; or something in ``on_load`` is no handler, or
                 is not given all its arguments, as values of the annotated types.
         """
-        if not route.startswith("/") or route.startswith("/_actorstate/") or route == "/healthz":
+        if not route.startswith("/") or route.startswith("/_actorstate/") or route in RESERVED:
             message = f"no page can be at {route!r}; a route is a path such as '/orders'"
             raise PageError(message)
         if route in self._pages:
@@ -284,6 +294,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             OwnTasks(self._reporter, flavor),
             flavor,
             trio.lowlevel.current_trio_token(),
+            Admission(self._connection_limits),
         )
         return self
 
@@ -302,13 +313,12 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         want to wait.
         """
         assert self._nursery is not None
-        running = self._entered
-        self._is_leaving = True  # nobody else comes in
-        running.directory.close(self._is_here)
+        assert self._running is not None
+        running = self._running
+        self._begin_to_leave(running)
         try:
             if exc is None or isinstance(exc, Exception):
-                with trio.move_on_after(self._shutdown_timeout):
-                    await self._stop(running)
+                await self._work_off()
         finally:
             running.scope.nursery.cancel_scope.cancel()
             try:
@@ -317,6 +327,36 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
                 self._nursery = self._running = None
                 self._is_leaving = False
                 await running.flavor.__aexit__(None, None, None)
+
+    def stop(self) -> None:
+        """Ask the app to stop serving: call it when the process is asked to end.
+
+        Nobody else comes in, and no more is read from those who are here. What has begun comes to
+        its end, as when the app is left, and is shown to its pages. Then `serve` closes their
+        sockets, so that they connect anew and send what was not read, and returns; what it was
+        entered for is over, and the app is to be left. Waits for nothing. In the app's thread only.
+
+        Raises:
+            RuntimeError: the app is not running.
+        """
+        if self._running is None:
+            message = "the app is not running; there is nothing to stop"
+            raise RuntimeError(message)
+        self._begin_to_leave(self._running)
+
+    def _begin_to_leave(self, running: _Running) -> None:
+        """Let nobody else come in, and give what is here its time to end. Without effect twice."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            self._leave_by = trio.current_time() + self._shutdown_timeout
+            running.directory.close(self._is_here)
+            running.admission.close()
+
+    async def _work_off(self) -> None:
+        """Let all that runs come to its end, for as long as it has time."""
+        assert self._running is not None
+        with trio.move_on_at(self._leave_by):
+            await self._stop(self._running)
 
     async def _stop(self, running: _Running) -> None:
         for task in self._background_tasks:
@@ -366,15 +406,22 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         """
         return self._entered.directory
 
-    @property
-    def site(self) -> Site:
-        """What browsers get from it, as it is now.
+    async def open_site(self) -> Site:
+        """Give what browsers get from it, as it is now. For who serves it in a way of their own.
 
         Raises:
+            StoreError: the store does not give the key for the tokens of tabs.
             RuntimeError: the app is not running.
         """
-        pages = {route: html.encode() for route, html in self._pages.items()}
-        return Site(pages, self.directory, dict(self._on_load), self._connection_limits)
+        running = self._entered
+        return Site(
+            {route: html.encode() for route, html in self._pages.items()},
+            self.directory,
+            dict(self._on_load),
+            self._connection_limits,
+            Mint(await self._store.signing_key()),
+            running.admission,
+        )
 
     @property
     def trio_token(self) -> trio.lowlevel.TrioToken:
@@ -441,25 +488,41 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             start = functools.partial(running.own_tasks.start, running.scope, async_fn, args)
             trio.from_thread.run_sync(start, trio_token=running.trio_token)
 
-    async def serve(
+    async def serve(  # noqa: PLR0913 - what a port has to know, all but its address by name
         self,
         host: str = "127.0.0.1",
         port: int = 8000,
         *,
+        allowed_origins: Iterable[str] = (),
+        trusted_proxies: Iterable[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve the pages and their sockets on one port, until cancelled.
+        """Serve the pages and their sockets on one port, until cancelled, or until `stop`.
+
+        Cancelled, it closes all sockets at once. After `stop` it closes them when what has begun is
+        done and shown, and returns.
 
         Args:
             host: the address to listen on.
             port: the port; 0 for any free one.
+            allowed_origins: whose pages may open a socket here, as ``https://shop.example``,
+                beside those from here and those of `ConnectionLimits.allowed_origins`.
+            trusted_proxies: addresses, and networks as ``10.0.0.0/8``, of proxies in front. What
+                these say in ``X-Forwarded-For`` and ``X-Forwarded-Proto`` is believed.
+            ssl_context: for TLS, with the certificate loaded.
             task_status: for ``nursery.start``, which gets the address: ``http://127.0.0.1:8000``.
 
         Raises:
-            OSError: the address cannot be listened on.
+            ValueError: an origin, or the address of a proxy, is none.
+            OSError: the address cannot be listened on; or the store does not give the key for
+                the tokens of tabs (`StoreError`).
             RuntimeError: the app is not running.
         """
-        await serve(self.site, host, port, task_status=task_status)
+        origins = Origins([*self._connection_limits.allowed_origins, *allowed_origins])
+        proxies = Proxies(trusted_proxies)
+        entrance = Entrance(await self.open_site(), origins, proxies, ssl_context)
+        await serve(entrance, host, port, self._work_off, task_status=task_status)
 
 
 def _trio_flavor(_: Reporter) -> Flavor:

@@ -14,7 +14,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, final
@@ -47,8 +47,14 @@ class Report:
 
 
 @asynccontextmanager
-async def server(
-    url: str, log: Path, *, limit: str = "unlimited"
+async def server(  # noqa: PLR0913 - by name
+    url: str,
+    log: Path,
+    *,
+    limit: str = "unlimited",
+    port: int = 0,
+    site: Path = SITE,
+    arguments: Sequence[str] = (),
 ) -> AsyncGenerator[tuple[trio.Process, str]]:
     """Serve the site with a store; give the process and its address. It is killed in the end.
 
@@ -56,6 +62,9 @@ async def server(
         url: of the store.
         log: where it writes what it has to say.
         limit: how large it may let a file become, for ``ulimit -f``.
+        port: to listen on; 0 for a free one.
+        site: what is served.
+        arguments: others for the command line.
     """
     command = [
         "sh",
@@ -66,11 +75,12 @@ async def server(
         "-m",
         "actorstate",
         "run",
-        str(SITE),
+        str(site),
         "--port",
-        "0",
+        str(port),
         "--store",
         url,
+        *arguments,
     ]
     with log.open("ab") as errors:
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=errors)
@@ -91,6 +101,12 @@ async def server(
             await process.stdout.aclose()
 
 
+def leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:
+    """Give the exceptions that are in a group, however deep."""
+    for one in group.exceptions:
+        yield from leaves(one) if isinstance(one, BaseExceptionGroup) else (one,)
+
+
 @final
 class Tab:
     """A tab that does not give up.
@@ -109,6 +125,8 @@ class Tab:
         """How often each event was sent."""
         self.most: float = float("inf")
         self.connections = 0
+        self.closes: list[int | None] = []
+        """The code with which each connection was closed; None where it just ended."""
         self.progress = trio.Event()
 
     @property
@@ -125,8 +143,11 @@ class Tab:
             try:
                 async with self.connected(address) as socket:
                     await self._use(socket)
+            except* ConnectionClosed as closed:
+                self.closes += [one.reason.code if one.reason else None for one in leaves(closed)]
             except* _AWAY:
-                await trio.sleep(0.01)
+                pass
+            await trio.sleep(0.01)
 
     @asynccontextmanager
     async def connected(self, address: str) -> AsyncGenerator[WebSocketConnection]:
@@ -172,7 +193,7 @@ class Tab:
             assert kept[: len(before)] == before, "what was shown is not there any more"
             assert frame["version"] >= self.version
         elif kind == "patch":
-            assert frame["version"] == self.version + 1
+            assert frame.get("base", frame["version"] - 1) == self.version
             self.state = jsonpatch.apply_patch(self.state, frame["ops"], in_place=True)
         self.version = frame.get("version", self.version)
         ack = frame.get("ack", 0)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, WebSocketR
 
 from actorstate import ui
 from actorstate.ui.elements import Child
-from actorstate.web import http
+from actorstate.web import answers
 
 _ORIGIN: Final = "http://stage.test"
 
@@ -69,8 +69,8 @@ class Stage:
             self.complaints.append(message.text)
 
     def _answer(self, route: Route) -> None:
-        answer = http._ASSETS.get(route.request.url.removeprefix(_ORIGIN))
-        headers = {name.decode(): value.decode() for name, value in http._SECURITY_HEADERS}
+        answer = answers._FIXED.get(route.request.url.removeprefix(_ORIGIN))
+        headers = {name.decode(): value.decode() for name, value in answers._SECURITY_HEADERS}
         if answer is None:
             return route.fulfill(body=self._document, headers=headers, content_type="text/html")
         content_type = answer.content_type.decode()

@@ -38,6 +38,9 @@ class WrappedStore:
     async def peek(self, token: str) -> Snapshot | None:
         return await self.inner.peek(token)
 
+    async def signing_key(self) -> bytes:
+        return await self.inner.signing_key()
+
     async def delete(self, token: str) -> None:
         await self.inner.delete(token)
 

@@ -232,6 +232,7 @@ def test_the_other_page_shows_fetched_text_while_the_counter_runs_on(page: Page)
     assert read_button() == ["Fetch data", "Fetching… (disabled)", "Fetch data"]
 
     page.go_back()
+    expect(counter(page)).to_contain_text("/")  # it is welcomed again
     wait_for_ticks(page, 1)
 
 

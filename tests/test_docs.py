@@ -24,6 +24,7 @@ from actorstate import App, State, redirect
 from actorstate.actors.messages import Ack, Failure, Patch, Welcome
 from actorstate.state.patch import Operation
 from actorstate.web.protocol import EventFrame, Hello, decode, encode
+from actorstate.web.tokens import Mint
 
 HERE = Path(__file__).parent.parent
 PACKAGE = HERE / "actorstate"
@@ -354,7 +355,7 @@ def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: ty
     ("most", "least"),
     [
         (Welcome("token", 7, 4, {}), Welcome("token", 7, 4, {})),
-        (Patch(8, 5, (Operation("replace", "/state.a/b", 1),)), Patch(8, 5, ())),
+        (Patch(8, 5, (Operation("replace", "/state.a/b", 1),), 6), Patch(8, 5, ())),
         (Ack(5), Ack(5)),
         (Failure("bad_frame", "no", 5, "$"), Failure("bad_frame", "no")),
         (redirect("/x", new_tab=True), redirect("/x")),
@@ -453,6 +454,19 @@ async def test_the_documented_client_finds_back_when_it_has_lost_track() -> None
         await until(lambda: client.version == 2)
 
         assert client.state["documented_root.tally"] == {"count": 2}
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_documented_client_begins_anew_where_its_token_is_not_known() -> None:
+    async with App(root=DocumentedRoot) as app, trio.open_nursery() as nursery:
+        client = documented_client()(await served(nursery, app))
+        client.token = foreign = Mint(b"another server's").mint()
+        nursery.start_soon(client.run)
+        await client.send(ADD, 1)
+        await settled(client)
+        assert client.token != foreign
+        assert client.state["documented_root.tally"] == {"count": 1}
+        assert client.errors == []
         nursery.cancel_scope.cancel()
 
 

@@ -19,7 +19,7 @@ import actorstate
 import actorstate.reflex as rx
 from actorstate import PageError, StateDefinitionError, ui
 from actorstate.actors.messages import Attach, Event
-from actorstate.reflex import _OF_REFLEX
+from actorstate.reflex.states import _OF_REFLEX
 from actorstate.state.expressions import Expression
 from actorstate.state.router import Router
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import httpx
 import pytest
 import trio
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_websocket import (
     ConnectionClosed,
@@ -29,7 +31,13 @@ from actorstate import (
     vstack,
 )
 from actorstate.actors.messages import Attach
-from actorstate.web.protocol import SUBPROTOCOL
+from actorstate.state.snapshot import Snapshot
+from actorstate.stores.base import Loaded
+from actorstate.testing.link import Link
+from actorstate.web.connection import SocketConnection
+from actorstate.web.limits import ConnectionLimits
+from actorstate.web.protocol import SUBPROTOCOL, Handshake
+from actorstate.web.tokens import Mint
 
 UNKNOWN_TOKEN = "x" * 43
 
@@ -270,8 +278,8 @@ class Mailboxes:
     def __init__(self) -> None:
         self.posting, self.posted = trio.open_memory_channel[Any](10)
 
-    async def knows(self, token: str) -> bool:
-        return False
+    def __len__(self) -> int:
+        return 0
 
     def ref(self, token: str) -> Mailboxes:
         return self
@@ -352,7 +360,7 @@ async def test_a_new_tab_is_given_a_token_and_the_whole_public_state(address: st
     async with connected(address) as tab:
         welcome = await tab.hello()
     assert welcome["t"] == "welcome"
-    assert len(welcome["token"]) == 43
+    assert len(welcome["token"]) == 87
     assert (welcome["version"], welcome["ack"]) == (0, 0)
     assert welcome["state"] == {"served_root": {}, "served_root.served": {"count": 0, "text": ""}}
 
@@ -401,19 +409,74 @@ async def test_all_connections_of_a_tab_see_a_background_task(address: str) -> N
         token = (await one.hello())["token"]
         await two.hello(token=token, instance="other")
         await one.fire("climb")
-        seen = [[(await tab.receive()) for _ in range(n)] for tab, n in ((one, 4), (two, 3))]
-    values = [[f["ops"][0]["value"] for f in frames if f["t"] == "patch"] for frames in seen]
-    assert values == [[1, 2, 3], [1, 2, 3]]
-    assert {frame["ack"] for frame in seen[1]} == {0}
+        for tab, ack in ((one, 1), (two, 0)):
+            frames = [await tab.receive()]
+            while frames[-1].get("version") != 3:
+                frames.append(await tab.receive())
+            assert (frames[-1]["ops"][0]["value"], frames[-1]["ack"]) == (3, ack)
 
 
-@pytest.mark.parametrize("token", [UNKNOWN_TOKEN, "", "alice", "x" * 100_000])
-async def test_a_token_that_the_server_never_gave_out_brings_nothing_to_life(token: str) -> None:
-    async with serving() as (app, address), connected(address) as tab:
+class NothingLoaded(WrappedStore):
+    async def load(self, token: str, on_wanted: Callable[[], None]) -> Loaded:
+        raise AssertionError(token)
+
+    async def peek(self, token: str) -> Snapshot | None:
+        raise AssertionError(token)
+
+
+def forged_tokens() -> dict[str, str]:
+    """What looks like a token of ours, and is none."""
+    good = Mint(b"k" * 32).mint()
+    random, signature = good.split(".")
+    other = "A" if signature[0] != "A" else "B"
+    return {
+        "foreign": good,
+        "of another signature": f"{random}.{other}{signature[1:]}",
+        "truncated": good[:-1],
+        "without a signature": random,
+        "with an empty signature": f"{random}.",
+        "empty": "",
+        "a library's": "alice",
+        "long": "x" * 100_000,
+        "beyond ASCII": "é" * 87,
+    }
+
+
+@pytest.mark.parametrize("token", forged_tokens().values(), ids=forged_tokens())
+async def test_a_token_that_was_not_given_out_here_is_refused_and_nobody_is_asked(
+    token: str,
+) -> None:
+    async with serving(store=NothingLoaded()) as (app, address), connected(address) as tab:
         app.directory.ref("alice")  # a library's token: not one for the web
-        welcome = await tab.hello(token=token)
-        assert welcome["token"] != token
-        assert len(app.directory) == 2
+        error = await tab.hello(token=token)
+        assert (error["t"], error["code"], error["where"]) == ("error", "bad_token", "$.token")
+        assert len(app.directory) == 1
+
+
+async def test_who_brought_a_wrong_token_may_say_hello_again_on_the_same_socket() -> None:
+    async with serving() as (app, address), connected(address) as tab:
+        assert (await tab.hello(token=UNKNOWN_TOKEN))["code"] == "bad_token"
+        await tab.fire("add")
+        assert (await tab.receive())["code"] == "bad_frame"
+        welcome = await tab.hello()
+        assert welcome["t"] == "welcome"
+        assert len(app.directory) == 1
+
+
+async def test_wrong_tokens_keep_no_socket_open(autojump_clock: MockClock) -> None:
+    """Each is a try within the time for one hello."""
+    codes: list[int] = []
+    link = Link(lambda _: None, codes.append)
+    async with App(root=ServedRoot) as app, trio.open_nursery() as nursery:
+        site, handshake = await app.open_site(), Handshake({}, "")
+        connection = SocketConnection(link, site, handshake)
+        nursery.start_soon(connection.run)
+        started = trio.current_time()
+        while not codes:
+            link.send(json.dumps({"t": "hello", "instance": "page", "token": UNKNOWN_TOKEN}))
+            await trio.sleep(1)
+    assert codes == [1008]
+    assert trio.current_time() - started <= 12
 
 
 @pytest.mark.parametrize(
@@ -630,22 +693,25 @@ async def test_a_full_mailbox_makes_the_sender_wait_and_loses_nothing() -> None:
         await wait_all_tasks_blocked(0.01)
         assert len(app.directory.ref(token).mailbox) == 3
         Served.gate.set()
-        values = [(await tab.receive())["ops"][0]["value"] for _ in range(21)]
-    assert values == list(range(1, 22))
+        frames = [await tab.receive()]
+        while frames[-1]["ack"] < 21:
+            frames.append(await tab.receive())
+    assert (frames[-1]["version"], frames[-1]["ops"][0]["value"]) == (21, 21)
 
 
-async def test_a_client_that_reads_nothing_is_cut_off_and_costs_no_more() -> None:
-    async with serving() as (app, address), connected(address) as tab, connected(address) as good:
+async def test_a_client_that_reads_nothing_is_cut_off_and_costs_no_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    limits = ConnectionLimits(send_timeout=0.5)
+    async with serving(connections=limits) as (app, address), connected(address) as tab:
         token = (await tab.hello())["token"]
-        await good.hello(token=token, instance="good")
         sent = 0
         with trio.fail_after(30):
-            while len(app.directory.ref(token).mailbox) or sent < 3000:
+            while "took nothing for 0.5 s" not in caplog.text:
                 async with app.modify_state(token) as state:
                     state.get_substate(Served).text = f"{sent}" * 3000
                 sent += 1
-                while sent > (await good.receive())["version"]:
-                    pass
         received = 0
         with pytest.raises(ConnectionClosed):  # noqa: PT012 - after so many messages
             while True:

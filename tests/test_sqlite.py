@@ -318,3 +318,27 @@ async def test_a_torn_write_ahead_log_gives_a_state_from_before(tmp_path: Path) 
         assert snapshot is None or snapshot.values == {"root": {"text": "x" * snapshot.version}}
     assert versions == sorted(versions)
     assert (versions[0], versions[-1]) == (0, 19)
+
+
+async def test_a_file_from_before_there_were_keys_gets_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with opened(path) as store:
+        lease = (await store.load(TOKEN, nobody)).lease
+        await store.commit(lease, adds(1))  # pyright: ignore
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    assert ("signing_key",) not in tables  # it is made when it is asked for
+    async with opened(path) as store:
+        key = await store.signing_key()
+        assert await store.peek(TOKEN) is not None
+    async with opened(path) as store:
+        assert await store.signing_key() == key
+
+
+async def test_a_key_that_cannot_be_stored_is_an_error(tmp_path: Path) -> None:
+    async with opened(tmp_path / "state.db") as store:
+        await forbid(store)
+        with pytest.raises(StoreError, match="the SQLite file refused"):
+            await store.signing_key()
+        await relieve(store)
+        assert await store.signing_key() == await store.signing_key()

@@ -22,7 +22,7 @@ from actorstate import LeaseLostError, MemoryStore, Store
 from actorstate.state.patch import Operation
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Lease
+from actorstate.stores.base import SIGNING_KEY_BYTES, Lease
 from actorstate.stores.redis import RedisStore
 from actorstate.stores.sqlite import SQLiteStore
 
@@ -141,6 +141,19 @@ def first(count: int = 1, **more: Any) -> Commit:
 
 def counts(version: int, count: int, **more: Any) -> Commit:
     return Commit(version, (Operation("replace", "/root/count", count),), (), **more)
+
+
+async def two_at_once(home: Home) -> list[bytes]:
+    """Ask for the signing key from two places in one moment."""
+    keys: list[bytes] = []
+
+    async def ask(store: Store) -> None:
+        keys.append(await store.signing_key())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, home.one)
+        nursery.start_soon(ask, home.other)
+    return keys
 
 
 async def count_in(store: Store, token: str = TOKEN) -> Any:
@@ -502,3 +515,35 @@ async def until_waiting() -> None:
     """Let those who were started come to where they wait."""
     await trio.sleep(0.05)
     await wait_all_tasks_blocked()
+
+
+# ---- the key that tokens are signed with ---------------------------------------------------------
+
+
+async def test_all_who_use_a_store_have_one_signing_key_from_the_first_moment_on(
+    home: Home,
+) -> None:
+    first_of_all, second = await two_at_once(home)
+    assert len(first_of_all) == SIGNING_KEY_BYTES
+    assert first_of_all == second == await home.other.signing_key()
+
+
+async def test_the_signing_key_outlasts_its_process_and_all_tokens(home: Home) -> None:
+    key = await home.one.signing_key()
+    lease = await own(home.one)
+    await home.one.commit(lease, first())
+    await home.one.release(lease)
+    await home.one.delete(TOKEN)
+    await home.one.expire(0)
+    assert await home.one.signing_key() == key
+    async with home.reopen() as again:
+        assert await again.signing_key() == key
+
+
+async def test_the_signing_key_is_no_token(home: Home) -> None:
+    await home.one.signing_key()
+    assert [token async for token in home.one.tokens()] == []
+
+
+async def test_two_stores_have_two_signing_keys(home: Home) -> None:
+    assert await home.one.signing_key() != await MemoryStore().signing_key()

@@ -288,7 +288,7 @@ async def test_a_server_that_leaves_a_patch_out_is_found_out() -> None:
     async with open_tab(shop()) as tab:
         await tab.fire(Shop.increase)
         tab.version -= 1
-        with pytest.raises(ProtocolError, match="version 4 does not follow on 2"):
+        with pytest.raises(ProtocolError, match="a patch of version 3 does not fit on version 2"):
             await tab.fire(Shop.increase)
         with pytest.raises(ProtocolError):  # from now on
             await tab.wait_for(lambda _: True)
@@ -390,7 +390,7 @@ async def test_a_tab_whose_state_cannot_be_loaded_says_why(autojump_clock: MockC
 
 async def test_a_tab_that_was_never_there_has_no_state_on_the_server() -> None:
     async with shop() as app, trio.open_nursery() as nursery:
-        tab = Tab(app, nursery, "/", {}, 1)
+        tab = Tab(await app.open_site(), nursery, "/", {}, 1)
         with pytest.raises(LookupError, match="never connected"):
             tab.server_state(Shop)
         await tab.disconnect()  # without effect
@@ -618,7 +618,8 @@ async def test_an_app_knows_whether_it_has_tasks_of_its_own() -> None:
 
 async def test_a_site_is_what_the_app_has_now() -> None:
     async with shop() as app:
-        assert list(app.site.pages) == ["/"]
+        assert list((await app.open_site()).pages) == ["/"]
         app.add_page("More", "/more")
-        assert list(app.site.pages) == ["/", "/more"]
-        assert app.site.directory is app.directory
+        site = await app.open_site()
+        assert list(site.pages) == ["/", "/more"]
+        assert site.directory is app.directory

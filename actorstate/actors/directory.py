@@ -54,6 +54,10 @@ class Directory:
         """
         return self.door(token).ref
 
+    def is_awake(self, token: str) -> bool:
+        """Tell whether the token has an actor now."""
+        return token in self._doors
+
     def door(self, token: str) -> TokenDoor:
         """Give the door of a token's state tree, activating its actor if it rests.
 
@@ -81,10 +85,6 @@ class Directory:
         TokenActor.start(self._scope, door, services, lambda: self._doors.pop(token, None))
         self._doors[token] = door
         return door
-
-    async def knows(self, token: str) -> bool:
-        """Tell whether the token has a state tree, awake or at rest. Activates nothing."""
-        return token in self._doors or await self._services.store.peek(token) is not None
 
     async def run(self) -> None:
         """Put to rest, now and then, what nobody uses."""

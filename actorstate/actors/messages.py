@@ -119,6 +119,14 @@ class Detach:
 
 @final
 @attrs.frozen
+class Refresh:
+    """A connection has let go of patches that it had no room for, and wants a new `Welcome`."""
+
+    connection: Connection
+
+
+@final
+@attrs.frozen
 class Wanted:
     """Somebody else waits for the token."""
 
@@ -144,7 +152,7 @@ class StillAway:
 @final
 @attrs.frozen
 class Welcome:
-    """The whole public state: to a connection that has just attached, and after another owner."""
+    """The whole public state: to who has just attached, or has lost track, or had another owner."""
 
     token: str
     version: int
@@ -155,13 +163,15 @@ class Welcome:
 
 @final
 class Patch(Record, frozen=True, gc=False):
-    """What one commit changed."""
+    """What one commit changed, or several in a row."""
 
     version: int
-    """One more than that of the patch or welcome before."""
+    """That of the last of them."""
     ack: int
     ops: tuple[Operation, ...]
     """Empty if only backend vars changed."""
+    base: int | None = None
+    """The version that it applies to; None for the one before, as is that of one commit."""
 
 
 @final

@@ -96,7 +96,7 @@ class Pages:
         is_new = not page_load.is_known
         page_load.is_known = True
         page_load.router = connection.router
-        connection.send(Welcome(welcome.token, welcome.version, page_load.done, welcome.state))
+        self._welcome(connection, welcome)
         while page_load.missed:
             connection.send(page_load.missed.popleft())
         return is_new
@@ -104,8 +104,20 @@ class Pages:
     def renew(self, welcome: Welcome) -> None:
         """Let all that are here begin anew, with what another owner of the token has left."""
         for connection in self._connections:
-            done = self.loads[connection.instance].done
-            connection.send(Welcome(welcome.token, welcome.version, done, welcome.state))
+            self._welcome(connection, welcome)
+
+    def has(self, connection: Connection) -> bool:
+        """Tell whether a connection is here, and not gone meanwhile."""
+        return connection in self._connections
+
+    def refresh(self, connection: Connection, welcome: Welcome) -> None:
+        """Let a connection that has let go of patches begin anew, if it is here."""
+        if self.has(connection):
+            self._welcome(connection, welcome)
+
+    def _welcome(self, connection: Connection, welcome: Welcome) -> None:
+        done = self.loads[connection.instance].done
+        connection.send(Welcome(welcome.token, welcome.version, done, welcome.state))
 
     def detach(self, connection: Connection) -> bool:
         """Forget a connection; tell whether it was here."""

@@ -35,6 +35,7 @@ from actorstate.actors.messages import (
     Event,
     Failure,
     Origin,
+    Refresh,
     Return,
     StillAway,
     TurnRequest,
@@ -194,7 +195,7 @@ class TokenActor(TrioActor):
 
     def on_refused(self, message: Any, error: ActivationError) -> None:  # noqa: ARG002 - logged, once
         """Tell a page that comes that there is nothing to show."""
-        if isinstance(message, Attach):
+        if isinstance(message, Attach | Refresh):
             text = "the state of this tab cannot be loaded at the moment"
             message.connection.send(Failure("unavailable", text))
             message.connection.close()
@@ -323,7 +324,7 @@ class TokenActor(TrioActor):
 
     def _refuse_message(self, message: object, error: Exception) -> None:
         """Let nobody wait for what cannot be done at the moment."""
-        if isinstance(message, Attach):
+        if isinstance(message, Attach | Refresh):
             self.on_refused(message, ActivationError(str(error)))
         elif isinstance(message, Event):
             self._pages.cut(message.origin)
@@ -361,7 +362,7 @@ class TokenActor(TrioActor):
         for record in due:
             self._queue(record)
         if is_shown:
-            self._pages.renew(Welcome(self._token, self._tree.version, 0, self._tree.public()))
+            self._pages.renew(self._welcome())
 
     async def _replace_tree(self, snapshot: Snapshot) -> bool:
         """Let the tree be as another owner has left it: a turn that is not stored."""
@@ -860,8 +861,7 @@ class TokenActor(TrioActor):
         if not await self._can_be_shown(connection):
             return
         self._absence.cancel()
-        welcome = Welcome(self._token, self._tree.version, 0, self._tree.public())
-        is_new_page = self._pages.attach(connection, welcome)
+        is_new_page = self._pages.attach(connection, self._welcome())
         origin = Origin(connection.instance)
         self._is_gone = False
         if not self._is_connected:
@@ -872,6 +872,14 @@ class TokenActor(TrioActor):
                 self._pages.owe(connection.instance)
             for invocation in message.on_load:
                 await self._do_now(invocation.handler, invocation.args, origin)
+
+    def _welcome(self) -> Welcome:
+        return Welcome(self._token, self._tree.version, 0, self._tree.public())
+
+    async def _refresh(self, message: Refresh) -> None:
+        is_here = self._pages.has(message.connection)
+        if is_here and await self._can_be_shown(message.connection):
+            self._pages.refresh(message.connection, self._welcome())
 
     async def _can_be_shown(self, connection: Connection) -> bool:
         """Compute what a page is to be told; turn the connection away if that fails."""
@@ -956,6 +964,7 @@ class TokenActor(TrioActor):
         TaskEnded: _on_task_ended,
         Attach: _attach,
         Detach: _detach,
+        Refresh: _refresh,
         StillAway: _disconnect,
         Return: _return,
         Wanted: _hear_wanted,

@@ -50,6 +50,41 @@ def _way_to(path: str) -> tuple[tuple[str, ...], str]:
     return tuple(way), key
 
 
+def var_of(path: str) -> str:
+    """Give the part of a JSON Pointer that names state and var.
+
+    >>> var_of("/state.my_state/rows/5/name")
+    '/state.my_state/rows'
+    """
+    return "/".join(path.split("/", 3)[:3])
+
+
+def weight(operations: Iterable[Operation]) -> int:
+    """Estimate how many bytes operations take as JSON. To bound memory, it need not be exact.
+
+    >>> weight([Operation("add", "/s/rows/0", {"name": "x"}), Operation("remove", "/s/rows/1")])
+    83
+    """
+    return sum(
+        _LIGHT + len(one.path) + (0 if one.value is NO_VALUE else _weight_of(one.value))
+        for one in operations
+    )
+
+
+_LIGHT: Final = 20  # a number, or what is around an operation: in memory no less than in JSON
+
+
+def _weight_of(plain: Any) -> int:
+    kind = type(plain)  # pyright: ignore[reportUnknownVariableType] - of whatever JSON has
+    if kind is str:
+        return len(plain)
+    if kind is list:
+        return _LIGHT + sum(map(_weight_of, plain))
+    if kind is dict:
+        return _LIGHT + sum(len(key) + _weight_of(value) for key, value in plain.items())
+    return _LIGHT
+
+
 def copy_plain(plain: Any) -> Any:
     """Copy what JSON has; `copy.deepcopy` looks for much more, and takes three times as long."""
     kind = type(plain)  # pyright: ignore[reportUnknownVariableType] - of whatever JSON has

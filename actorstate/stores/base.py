@@ -9,12 +9,15 @@ wanted, and gives it up when it comes to that.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol, cast, final
+from typing import Any, Final, Protocol, cast, final
 
 import attrs
 
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.turn import Commit
+
+SIGNING_KEY_BYTES: Final = 32
+"""The length of a `Store.signing_key`: that of what HMAC-SHA256 makes of it."""
 
 
 class Lease(Protocol):
@@ -136,6 +139,18 @@ class Store(Protocol):
         Raises:
             StoreUnavailableError: the store was not reached in time.
             SnapshotError: as `load`.
+        """
+        ...
+
+    async def signing_key(self) -> bytes:
+        """Give the secret with which tokens of tabs are signed: 32 random bytes.
+
+        It is made when it is first asked for, and is the same for all who use the store, from then
+        on: `expire` and `delete` leave it alone.
+
+        Raises:
+            StoreUnavailableError: the store was not reached in time.
+            StoreError: it cannot be stored.
         """
         ...
 

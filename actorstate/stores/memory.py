@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ import trio
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.tree import token_label
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Loaded
+from actorstate.stores.base import SIGNING_KEY_BYTES, Loaded
 from actorstate.stores.journal import Draft, read_draft
 from actorstate.stores.owners import LocalLease, Owners
 
@@ -62,6 +63,7 @@ class MemoryStore:
         self._resting: Final[OrderedDict[str, _Resting]] = OrderedDict()
         """All the others; those that came to rest last are the last."""
         self._bytes = 0
+        self._signing_key: Final = secrets.token_bytes(SIGNING_KEY_BYTES)
 
     async def run(self, owner: str) -> None:
         """Forget what is too old, now and then."""
@@ -122,6 +124,10 @@ class MemoryStore:
     async def peek(self, token: str) -> Snapshot | None:
         """Read the last committed snapshot of a token, without owning it."""
         return self._snapshot(token)
+
+    async def signing_key(self) -> bytes:
+        """Give the secret with which tokens of tabs are signed."""
+        return self._signing_key
 
     async def delete(self, token: str) -> None:
         """Forget a token, without effect if it is not there. Who owns it loses its lease."""

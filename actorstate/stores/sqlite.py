@@ -9,6 +9,7 @@ cancelled: then the work is done all the same, and in its place.
 from __future__ import annotations
 
 import queue
+import secrets
 import sqlite3
 import threading
 import time
@@ -23,7 +24,7 @@ import trio
 from actorstate.exceptions import SnapshotError, StoreError
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Loaded
+from actorstate.stores.base import SIGNING_KEY_BYTES, Loaded
 from actorstate.stores.journal import Entry, Journal, decode_snapshot
 from actorstate.stores.owners import LocalLease, Owners
 
@@ -45,6 +46,10 @@ _SCHEMA: Final = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_FORMAT}",
 )
+
+# Made when the key is first asked for, and not with the schema: so it needs no new format. A file
+# from before there were keys gets one then, and an older version never looks for it.
+_SIGNING_KEY: Final = "CREATE TABLE IF NOT EXISTS signing_key (key BLOB NOT NULL)"
 
 _MOST_AT_ONCE: Final = 500  # pieces of work in one transaction
 _PAGE: Final = 1000  # tokens that are listed at once
@@ -305,6 +310,14 @@ class SQLiteStore:
         """Read the last committed snapshot of a token, without owning it."""
         return (await self._do(lambda connection: _read(connection, token))).snapshot
 
+    async def signing_key(self) -> bytes:
+        """Give the secret with which tokens of tabs are signed.
+
+        Raises:
+            StoreError: the file did not take it, or give it.
+        """
+        return await self._do(_signing_key)
+
     async def delete(self, token: str) -> None:
         """Forget a token, without effect if it is not there. Who owns it loses its lease.
 
@@ -467,6 +480,17 @@ def _read(connection: sqlite3.Connection, token: str) -> _Stored:
     journal = Journal(len(base or b""), sum(len(data) for _, data in patches))
     snapshot = decode_snapshot(base, [data for _, data in patches])
     return _Stored(snapshot, journal, patches[-1][0] if patches else 0)
+
+
+def _signing_key(connection: sqlite3.Connection) -> bytes:
+    """Give the key, or make it: in one transaction, in the one thread that writes."""
+    connection.execute(_SIGNING_KEY)
+    found = connection.execute("SELECT key FROM signing_key").fetchone()
+    if found is not None:
+        return found[0]
+    key = secrets.token_bytes(SIGNING_KEY_BYTES)
+    connection.execute("INSERT INTO signing_key VALUES (?)", [key])
+    return key
 
 
 def _write(connection: sqlite3.Connection, token: str, number: int, entry: Entry) -> None:

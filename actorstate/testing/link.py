@@ -30,6 +30,7 @@ class Link:
         self._on_message: Final = on_message
         self._on_close: Final = on_close
         self._to_server, self._from_client = trio.open_memory_channel[str](math.inf)
+        self._stalled: trio.Event | None = None
         self.is_open: bool = True
         """Whether messages still get across."""
 
@@ -47,6 +48,16 @@ class Link:
             self._to_server.close()
             self._on_close(code)
 
+    def stall(self) -> None:
+        """Take nothing more of the server, which has to wait with the next message: `go_on`."""
+        self._stalled = trio.Event()
+
+    def go_on(self) -> None:
+        """Take what comes again."""
+        if self._stalled is not None:
+            self._stalled.set()
+            self._stalled = None
+
     # ---- the server's end ------------------------------------------------------------------
 
     async def get_message(self) -> str | bytes:
@@ -57,8 +68,13 @@ class Link:
             raise ConnectionClosed(CloseReason(_ABNORMAL, None)) from None
 
     async def send_message(self, message: str, /) -> None:
-        """Bring a message to the client; see ``Socket``."""
-        await trio.lowlevel.checkpoint()
+        """Bring a message to the client; see ``Socket``.
+
+        No checkpoint, but where the client takes nothing: it is there in the step in which it is
+        sent, so that a client in memory keeps up with whatever a state does step by step.
+        """
+        if self._stalled is not None:
+            await self._stalled.wait()
         if not self.is_open:
             raise ConnectionClosed(CloseReason(_ABNORMAL, None))
         self._on_message(message)

@@ -77,7 +77,8 @@ class _OpenTab(AbstractAsyncContextManager[Tab]):
             if not self._app.is_running:
                 await stack.enter_async_context(self._app)
             lines = await stack.enter_async_context(Lines())
-            tab = Tab(self._app, lines.nursery, self._path, self._headers, self._timeout)
+            site = await self._app.open_site()
+            tab = Tab(site, lines.nursery, self._path, self._headers, self._timeout)
             await tab.reload()
             self._tab, self._stack = tab, stack.pop_all()
         return tab

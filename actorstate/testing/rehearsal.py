@@ -161,7 +161,8 @@ class Rehearsal:
         self._app.use_conductor(self)
         with trio.CancelScope() as everything:
             async with self._app, Lines() as lines:
-                self._tab = Tab(self._app, lines.nursery, self._play.path, {}, math.inf)
+                site = await self._app.open_site()
+                self._tab = Tab(site, lines.nursery, self._play.path, {}, math.inf)
                 try:
                     await self._run()
                 finally:

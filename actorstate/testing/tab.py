@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar, final
 import attrs
 import trio
 
-from actorstate.app import App
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import as_invocation
 from actorstate.state.invocations import Invocation
@@ -20,6 +19,7 @@ from actorstate.testing.link import Link
 from actorstate.testing.view import TabState
 from actorstate.web.connection import SocketConnection
 from actorstate.web.protocol import Handshake
+from actorstate.web.site import Site
 
 AnyState = TypeVar("AnyState", bound=State)
 
@@ -82,7 +82,7 @@ class Tab:
     methods may be called by one task or by several.
 
     Args:
-        app: the running app.
+        site: what the running app has for browsers.
         nursery: where its connections run.
         path: path and query of its page.
         headers: what its browser sends with the handshake.
@@ -91,13 +91,13 @@ class Tab:
 
     def __init__(
         self,
-        app: App,
+        site: Site,
         nursery: trio.Nursery,
         path: str,
         headers: Mapping[str, str],
         timeout: float,
     ) -> None:
-        self._app: Final = app
+        self._site: Final = site
         self._nursery: Final = nursery
         self._path = path
         self._handshake: Final = Handshake(headers, _ADDRESS)
@@ -142,7 +142,7 @@ class Tab:
         if self.token is None:
             message = "the tab was never connected, and so has no state on the server"
             raise LookupError(message)
-        return self._app.directory.door(self.token).tree.state(cls)
+        return self._site.directory.door(self.token).tree.state(cls)
 
     @property
     def has_line(self) -> bool:
@@ -317,11 +317,13 @@ class Tab:
         self._is_welcome = False
         self._served = trio.Event()
         self._link = Link(self._receive, self._take_close)
-        self._connection = SocketConnection(
-            self._link, self._app.directory, self._handshake, self._app.site.on_load
-        )
+        self._connection = SocketConnection(self._link, self._site, self._handshake)
         self._nursery.start_soon(self._serve, self._connection, self._served)
+        self._say_hello()
+
+    def _say_hello(self) -> None:
         hello = {"t": "hello", "token": self.token, "instance": self.instance, "path": self._path}
+        assert self._link is not None, "it is connected"
         self._link.send(json.dumps(hello))
 
     def cut(self) -> None:
@@ -384,8 +386,9 @@ class Tab:
             self._link.send(sent.frame)
 
     def _take_patch(self, frame: dict[str, Any]) -> None:
-        if frame["version"] != self.version + 1:
-            message = f"version {frame['version']} does not follow on {self.version}"
+        base = frame.get("base", frame["version"] - 1)
+        if base != self.version:
+            message = f"a patch of version {base} does not fit on version {self.version}"
             raise ProtocolError(message)
         operations = [
             Operation(op["op"], op["path"], op.get("value", NO_VALUE)) for op in frame["ops"]
@@ -399,6 +402,9 @@ class Tab:
         event = sent.label if sent is not None else "a frame"
         error = EventFailedError(event, frame["code"], frame["message"], frame.get("where"))
         self.errors.append(error)
+        if error.code == "bad_token":  # one of another store: it begins anew, as browsers do
+            self.token = None
+            self._say_hello()
         if seq is not None:
             self._failures[seq] = error
 

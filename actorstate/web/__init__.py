@@ -1,7 +1,15 @@
 """The web: one port for pages and sockets.
 
 - ``server``      accepts connections, tells upgrades from requests
-- ``http``        answers GET: pages, ``client.js``, ``style.css``, ``/healthz``
+- ``http``        requests for pages, by HTTP/1.1
+- ``answers``     what they get: pages, ``client.js``, ``style.css``, ``/healthz``, ``/readyz``
+- ``site``        what an app has for those who connect
+- ``admission``   who is let in, and how those who are here are seen out
+- ``origins``     whose pages may open a socket
+- ``peers``       who is at the other end, and which proxies are believed
+- ``tokens``      signed, and made here alone
+- ``limits``      what is bounded
+- ``sparse_log``  what strangers may do is a line now and then
 - ``connection``  one WebSocket attached to a token
 - ``protocol``    frames to records and back; ``docs/protocol.md`` in code
 - ``client.js``   the other end

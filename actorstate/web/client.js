@@ -1254,6 +1254,7 @@
   const PROTOCOL = "actorstate.v1";
   const FIRST_DELAY_MS = 200;
   const MAX_DELAY_MS = 5000;
+  const RETURN_MS = 1000; // within so long all browsers of a server that went away come back
   const OPEN_TIMEOUT_MS = 10000; // a server behind a dead route answers nothing, for minutes
   const STEADY_MS = 5000; // a connection that held so long ends the row of failures
   const TOKEN_KEY = "actorstate.token";
@@ -1262,6 +1263,7 @@
     [4001, "This page is open in another place, which has taken over. Reload to continue here."],
     [4002, "This page and its server do not speak the same protocol. Reload to try again."],
   ]);
+  const GOING_AWAY = 1001;
   const TOO_LARGE = 1009;
 
   // One load of the page: the server counts its events from 1. Not crypto.randomUUID, which is
@@ -1292,6 +1294,19 @@
     } catch {
       // Said in loadToken already.
     }
+  }
+
+  // The server did not mint it: its store is another one now, or somebody wrote it here. What the
+  // page shows is of no tab any more, and the welcome replaces it.
+  function beginAnew() {
+    token = null;
+    tab.version = null;
+    try {
+      sessionStorage.removeItem(TOKEN_KEY);
+    } catch {
+      // Then it was never kept there.
+    }
+    sayHello(link.socket);
   }
 
   function connect() {
@@ -1330,10 +1345,17 @@
     if (FINAL.has(code)) return stop(FINAL.get(code));
     if (code === TOO_LARGE) giveUpLargestEvent();
     showMarkSoon();
-    // Jitter: when a server restarts, its browsers should not all come back in one moment.
-    const delay = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** link.failures);
+    link.timer = setTimeout(connect, delayAfter(code));
     link.failures += 1;
-    link.timer = setTimeout(connect, delay * (0.5 + Math.random() / 2));
+  }
+
+  // Jitter: when a server restarts, its browsers should not all come back in one moment. One that
+  // goes away sends them all away in one moment, too, and is replaced by then; so all of the time
+  // is for chance.
+  function delayAfter(code) {
+    const most = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** link.failures);
+    if (code === GOING_AWAY) return Math.random() * Math.max(most, RETURN_MS);
+    return most * (0.5 + Math.random() / 2);
   }
 
   function stop(message) {
@@ -1386,9 +1408,10 @@
     for (const event of events.waiting) link.socket.send(event.frame);
   }
 
-  function patch({ version, ack, ops }) {
-    if (tab.version === null || version !== tab.version + 1) {
-      return resynchronise(`version ${version} came after ${tab.version}`);
+  // What several turns changed may come as one; base says to which version it applies.
+  function patch({ version, base = version - 1, ack, ops }) {
+    if (tab.version === null || base !== tab.version) {
+      return resynchronise(`a patch of version ${base} came after ${tab.version}`);
     }
     let changed;
     try {
@@ -1403,6 +1426,7 @@
 
   // An error is not an acknowledgement: the server sends that, too.
   function showError({ seq, code, message, where }) {
+    if (code === "bad_token") return beginAnew();
     console.warn("actorstate:", code, message, where ?? "");
     keepRefusedEdit(seq);
     resets.delete(seq);

@@ -7,6 +7,8 @@ from typing import final
 import attrs
 from attrs.validators import ge, gt
 
+from actorstate.web.origins import read_origins
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -44,3 +46,5 @@ class ConnectionLimits:
     """How many of them may come from one address."""
     max_tokens: float = attrs.field(default=100_000, validator=ge(1))
     """How many tokens may be in memory before no tab is let in that is not."""
+    allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=read_origins)
+    """Whose pages may open a socket, beside the server's own: as ``https://shop.example``."""

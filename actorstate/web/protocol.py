@@ -211,9 +211,10 @@ def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
 
 def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
     match notice:
-        case Patch(version, ack, ops):
+        case Patch(version, ack, ops, base):
             frames = [operation.to_json() for operation in ops]
-            return {"t": "patch", "version": version, "ack": ack, "ops": frames}
+            based = {} if base is None else {"base": base}
+            return {"t": "patch", "version": version, **based, "ack": ack, "ops": frames}
         case Ack(ack):
             return {"t": "ack", "ack": ack}
         case Failure(code, message, seq, where):

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
+import ssl
+from collections.abc import Awaitable, Callable
 from typing import Final, cast, final
-from urllib.parse import urlsplit
 
 import attrs
-import h11
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from actorstate.actors.directory import Directory
-from actorstate.state.handlers import Invocation
+from actorstate.web.admission import Refusal
+from actorstate.web.answers import NO_SOCKET, OTHER_SITE, REFUSALS, Answer
 from actorstate.web.connection import WRONG_PROTOCOL, SocketConnection
-from actorstate.web.http import Upgrade, header, serve_requests
-from actorstate.web.limits import ConnectionLimits
+from actorstate.web.http import Upgrade, Visit
+from actorstate.web.origins import Origins
+from actorstate.web.peers import Peer, Proxies
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
+from actorstate.web.site import Site
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -36,27 +36,32 @@ _READ_AHEAD: Final = 1
 
 @final
 @attrs.frozen(eq=False)
-class Site:
-    """What is served."""
+class Entrance:
+    """One way in: what is believed of those who come by it."""
 
-    pages: Mapping[str, bytes]
-    """By route."""
-    directory: Directory
-    """The actors of their tabs."""
-    on_load: Mapping[str, tuple[Invocation, ...]]
-    """What is run each time a browser loads a page, by route."""
-    limits: ConnectionLimits
-    """What is bounded for those who connect."""
+    site: Site
+    origins: Origins
+    proxies: Proxies = attrs.field(factory=Proxies)
+    ssl_context: ssl.SSLContext | None = None
+    """For TLS; None for none."""
 
 
 async def serve(
-    site: Site,
+    entrance: Entrance,
     host: str,
     port: int,
+    work_off: Callable[[], Awaitable[None]],
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve a site until cancelled. Reports its address when it listens.
+    """Serve a site until cancelled, or until its admission is closed. Reports where it listens.
+
+    Args:
+        entrance: what is served, and to whom.
+        host: the address to listen on.
+        port: the port; 0 for any free one.
+        work_off: lets what was begun come to its end, once nobody is let in any more.
+        task_status: for ``nursery.start``, which gets the URL.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -64,17 +69,32 @@ async def serve(
     listeners = await trio.open_tcp_listeners(port, host=host)
     bound = listeners[0].socket.getsockname()[1]
     name = f"[{host}]" if ":" in host else host
-    task_status.started(f"http://{name}:{bound}")
-    await trio.serve_listeners(functools.partial(_serve_stream, site), listeners)
+    scheme = "http" if entrance.ssl_context is None else "https"
+    task_status.started(f"{scheme}://{name}:{bound}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_accept, entrance, listeners, nursery)
+        await entrance.site.admission.see_out(work_off)
+        nursery.cancel_scope.cancel()
 
 
-async def _serve_stream(site: Site, stream: trio.SocketStream) -> None:
+async def _accept(
+    entrance: Entrance, listeners: list[trio.SocketListener], nursery: trio.Nursery
+) -> None:
+    """Accept connections into a nursery; when nobody is let in any more, listen no longer."""
+    async with trio.open_nursery() as accepting:
+        handler = functools.partial(_serve_stream, entrance)
+        accepting.start_soon(
+            functools.partial(trio.serve_listeners, handler, listeners, handler_nursery=nursery)
+        )
+        await entrance.site.admission.closed.wait()
+        accepting.cancel_scope.cancel()
+
+
+async def _serve_stream(entrance: Entrance, stream: trio.SocketStream) -> None:
     """Serve one TCP connection. Whatever becomes of it, the server goes on."""
     try:
         async with stream:
-            upgrade = await serve_requests(stream, site.pages)
-            if upgrade is not None:
-                await _serve_upgrade(site, stream, upgrade)
+            await _receive(entrance, stream)
     except* (
         trio.BrokenResourceError,
         trio.ClosedResourceError,
@@ -86,14 +106,72 @@ async def _serve_stream(site: Site, stream: trio.SocketStream) -> None:
         logger.exception("a connection failed; the server goes on")
 
 
-async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade) -> None:
+async def _receive(entrance: Entrance, stream: trio.SocketStream) -> None:
+    """Count a connection, and serve it if there is room."""
+    address = _address_of(stream)
+    # Of one that comes by a proxy its requests will tell from where.
+    counted = None if entrance.proxies.trust(address) else address
+    with entrance.site.admission.connection(counted) as refusal:
+        if refusal is None:
+            return await _serve_peer(entrance, stream, address)
+    return await _turn_away(entrance, stream, refusal)
+
+
+async def _turn_away(entrance: Entrance, stream: trio.SocketStream, refusal: Refusal) -> None:
+    """Say why, before anything is read. To say it by TLS would cost more than to serve."""
+    with entrance.site.admission.turned_away() as has_time:
+        if has_time and entrance.ssl_context is None:
+            await Visit(stream, entrance.site).refuse(REFUSALS[refusal])
+
+
+async def _serve_peer(entrance: Entrance, raw: trio.SocketStream, address: str) -> None:
+    if entrance.ssl_context is None:
+        return await _serve_visit(entrance, raw, address)
+    stream = trio.SSLStream(raw, entrance.ssl_context, server_side=True, https_compatible=True)
+    with trio.fail_after(_HANDSHAKE_TIMEOUT):
+        await stream.do_handshake()
+    return await _serve_visit(entrance, stream, address)
+
+
+async def _serve_visit(entrance: Entrance, stream: trio.abc.Stream, address: str) -> None:
+    visit = Visit(stream, entrance.site)
+    upgrade = await visit.serve()
+    if upgrade is None:
+        return
+    scheme = None if entrance.ssl_context is None else "https"
+    peer = entrance.proxies.peer(address, scheme, upgrade.headers)
+    refusal = _refusal_of(entrance, upgrade, peer)
+    if refusal is not None:
+        await visit.refuse(refusal)
+    elif peer.address == address:
+        await _serve_upgrade(entrance.site, stream, upgrade, peer)
+    else:
+        with entrance.site.admission.address(peer.address) as crowded:
+            if crowded is None:
+                await _serve_upgrade(entrance.site, stream, upgrade, peer)
+        if crowded is not None:
+            await visit.refuse(REFUSALS[crowded])
+
+
+def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | None:
+    """Tell why an upgrade is refused: the path, the page of another site, a server that stops."""
+    headers = upgrade.headers
+    if upgrade.path != SOCKET_PATH:
+        return NO_SOCKET
+    if not entrance.origins.allow(headers.get("origin"), headers.get("host", ""), peer.scheme):
+        return OTHER_SITE
+    return None if entrance.site.admission.is_open else REFUSALS[Refusal.STOPPING]
+
+
+async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, peer: Peer) -> None:
     async with trio.open_nursery() as nursery:
         socket = await _shake_hands(nursery, stream, upgrade)
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
-                handshake = Handshake(_headers(upgrade.request), _address_of(stream))
-                connection = SocketConnection(socket, site.directory, handshake, site.on_load)
-                await connection.run()
+                handshake = Handshake(upgrade.headers, peer.address)
+                connection = SocketConnection(socket, site, handshake)
+                with site.admission.present(connection):
+                    await connection.run()
             else:
                 with trio.move_on_after(_HANDSHAKE_TIMEOUT):
                     await socket.aclose(WRONG_PROTOCOL, f"this server speaks {SUBPROTOCOL}")
@@ -101,7 +179,7 @@ async def _serve_upgrade(site: Site, stream: trio.SocketStream, upgrade: Upgrade
 
 
 async def _shake_hands(
-    nursery: trio.Nursery, stream: trio.SocketStream, upgrade: Upgrade
+    nursery: trio.Nursery, stream: trio.abc.Stream, upgrade: Upgrade
 ) -> WebSocketConnection | None:
     with trio.move_on_after(_HANDSHAKE_TIMEOUT):
         proposal = await wrap_server_stream(
@@ -110,38 +188,9 @@ async def _shake_hands(
             message_queue_size=_READ_AHEAD,
             max_message_size=_MOST_MESSAGE_CHARACTERS,
         )
-        refusal = _refusal_of(upgrade.request)
-        if refusal is not None:
-            await proposal.reject(refusal[0], body=refusal[1])
-            return None
         offered = SUBPROTOCOL in proposal.proposed_subprotocols
         return await proposal.accept(subprotocol=SUBPROTOCOL if offered else None)
     return None
-
-
-def _refusal_of(request: h11.Request) -> tuple[int, bytes] | None:
-    """Tell why an upgrade is refused: another path, or the page of another site.
-
-    A browser lets any page open a socket to any server and tells the server whose page it is
-    (RFC 6455, section 10.2). Clients that are no browsers send no origin, and hold no token but
-    their own.
-    """
-    if request.target.partition(b"?")[0] != SOCKET_PATH.encode():
-        return 404, b"there is no socket here\n"
-    origin = header(request, b"origin")
-    if origin and _netloc(origin) != header(request, b"host").lower():
-        return 403, b"pages of other sites may not open this socket\n"
-    return None
-
-
-def _headers(request: h11.Request) -> Mapping[str, str]:
-    """Give the headers by name. One that stands there twice is one list (RFC 9110, section 5.2)."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in request.headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        separator = "; " if name == "cookie" else ", "
-        headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
-    return MappingProxyType(headers)
 
 
 def _address_of(stream: trio.SocketStream) -> str:
@@ -151,13 +200,6 @@ def _address_of(stream: trio.SocketStream) -> str:
         return ""
 
 
-def _netloc(origin: bytes) -> bytes:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return b""  # no host that anyone is
-
-
 @final
 class _Replayed:
     """A stream that gives again what was read from it already; then it is the stream itself.
@@ -165,7 +207,7 @@ class _Replayed:
     Every frame goes through here, so nothing stands in between: the methods are the stream's own.
     """
 
-    def __init__(self, stream: trio.SocketStream, read: bytes) -> None:
+    def __init__(self, stream: trio.abc.Stream, read: bytes) -> None:
         self._stream: Final = stream
         self._read = read
         self.receive_some = self._replay
@@ -173,7 +215,7 @@ class _Replayed:
         self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
         self.aclose = stream.aclose
 
-    async def _replay(self, max_bytes: int | None = None) -> bytes:
+    async def _replay(self, max_bytes: int | None = None) -> bytes | bytearray:
         await trio.lowlevel.checkpoint()
         some = self._read[:max_bytes]
         self._read = self._read[len(some) :]

@@ -255,6 +255,12 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """)
 """Tell a process something, by its Stream. Args: its time to live; what; of which claim."""
 
+SIGNING_KEY: Final = _script("""
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])
+""")
+"""Give the key that all processes sign with. Args: what it shall be if there is none yet."""
+
 LIVE: Final = _script("""
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 """)

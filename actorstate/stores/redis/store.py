@@ -16,7 +16,7 @@ from coredis.exceptions import RedisError
 from actorstate.exceptions import SnapshotError, StoreError, StoreUnavailableError
 from actorstate.state.tree import token_label
 from actorstate.state.turn import Commit
-from actorstate.stores.base import Lease, Loaded, Snapshot
+from actorstate.stores.base import SIGNING_KEY_BYTES, Lease, Loaded, Snapshot
 from actorstate.stores.journal import Journal, decode_snapshot
 from actorstate.stores.redis.addresses import Client, read_url
 from actorstate.stores.redis.connections import Connections
@@ -35,6 +35,7 @@ from actorstate.stores.redis.scripts import (
     LOST,
     READ,
     RELEASE,
+    SIGNING_KEY,
     Script,
     read_journal,
 )
@@ -225,6 +226,11 @@ class RedisStore:
         found = await self._line.ask(Request(READ, _keys(token)))
         return _read(token, found)[0]
 
+    async def signing_key(self) -> bytes:
+        """Give the secret with which tokens of tabs are signed, for all processes the same."""
+        offered = secrets.token_bytes(SIGNING_KEY_BYTES)
+        return await self._line.ask(Request(SIGNING_KEY, (_SIGNING_KEY,), (offered,)))
+
     async def delete(self, token: str) -> None:
         """Forget a token. Who owns it loses its lease."""
         await self._line.ask(Request(DELETE, _keys(token)))
@@ -315,6 +321,7 @@ def _own(lease: Lease) -> RedisLease:
 # ---- keys, and what is found there -------------------------------------------------------------
 
 _PREFIX: Final = "actorstate:"
+_SIGNING_KEY: Final = f"{_PREFIX}signing-key".encode()
 
 
 def _keys(token: str) -> tuple[bytes, bytes]:

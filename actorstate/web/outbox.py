@@ -1,0 +1,218 @@
+"""What one connection has not been sent yet. No IO.
+
+A client may be slow, or read nothing at all, and a program changes the state as often as it likes.
+So what waits must not grow with what happens: of patches there is one, in which later ones are
+merged, and of acknowledgements the last. Where the one patch gets too large as well, it is let go,
+and the outbox is *stale*: from then on it wants a `Welcome`, with the state as it is by then, and
+takes no patch before it has one. Effects and errors cannot be merged; they are counted.
+
+What waits comes out in this order, whatever the order in which it came:
+
+1. errors, so that none is overtaken by the acknowledgement that settles its event;
+2. a welcome (the first of all comes before the errors, too);
+3. the patch, with the acknowledgements that came after it;
+4. the acknowledgement, if no patch has it;
+5. effects, each after the patch of its turn; what later turns changed may be in that as well.
+
+While it is stale, what is in the places 3 to 5 waits for the welcome: no acknowledgement may come
+before the state of which it speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, final
+
+import attrs
+
+from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
+from actorstate.state.effects import Effect
+from actorstate.state.patch import Operation, var_of, weight
+
+_MOST_NOTICES: Final = 1000
+"""How many effects, and how many errors, may wait."""
+_MOST_OPERATIONS: Final = 1000
+_MOST_WEIGHT: Final = 128 * 1024
+"""Of several patches that were merged, in bytes as `weight` estimates them; one may be heavier."""
+
+
+@final
+class Outbox:
+    """The notices for one connection, in the order in which they go out."""
+
+    __slots__ = (
+        "_ack", "_effects", "_errors", "_first_ack", "_has_asked", "_is_welcomed", "_merged",
+        "_patch", "_welcome", "is_stale",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._errors: Final[list[Failure]] = []
+        self._effects: Final[list[Effect]] = []
+        self._welcome: Welcome | None = None
+        self._first_ack: int | None = None
+        self._is_welcomed = False
+        self._patch: Patch | None = None
+        self._merged: _Merged | None = None
+        self._ack: Ack | None = None
+        self.is_stale: bool = False
+        """Whether patches were let go, and no welcome has come since."""
+        self._has_asked = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, nor is wanted."""
+        return not (
+            self.is_stale
+            or self._errors
+            or self._effects
+            or self._welcome
+            or self._has_patch
+            or self._ack
+        )
+
+    @property
+    def _has_patch(self) -> bool:
+        return self._patch is not None or self._merged is not None
+
+    def put(self, notice: Notice) -> bool:
+        """Take a notice.
+
+        Returns:
+            False if there is no room for it. Then the client has missed something, and nothing
+            but a new connection sets that right.
+        """
+        match notice:
+            case Patch():
+                self._put_patch(notice)
+            case Ack():
+                self._put_ack(notice)
+            case Welcome():
+                self._put_welcome(notice)
+            case Failure():
+                self._errors.append(notice)
+            case Effect():
+                self._effects.append(notice)
+        return len(self._errors) <= _MOST_NOTICES and len(self._effects) <= _MOST_NOTICES
+
+    def _put_welcome(self, welcome: Welcome) -> None:
+        self._let_go()
+        self.is_stale = False
+        if self._first_ack is None:
+            self._first_ack = welcome.ack
+        elif not self._is_welcomed and welcome.ack > self._first_ack:
+            # The first of all goes before the errors that have come since.
+            self._ack = Ack(welcome.ack)
+            welcome = attrs.evolve(welcome, ack=self._first_ack)
+        self._welcome = welcome
+
+    def _put_patch(self, patch: Patch) -> None:
+        if self.is_stale:
+            return
+        self._ack = None  # it is in the patch
+        if not self._has_patch:
+            self._patch = patch
+            return
+        if self._merged is None:
+            assert self._patch is not None
+            self._merged, self._patch = _Merged(self._patch), None
+        self._merged.add(patch)
+        if self._merged.is_too_large:
+            self._let_go()
+            self.is_stale, self._has_asked = True, False
+
+    def _put_ack(self, ack: Ack) -> None:
+        if self.is_stale:
+            return
+        if self._has_patch:
+            self._put_patch_ack(ack.ack)
+        else:
+            self._ack = ack
+
+    def _put_patch_ack(self, ack: int) -> None:
+        if self._merged is not None:
+            self._merged.ack = ack
+        elif self._patch is not None:
+            one = self._patch
+            self._patch = Patch(one.version, ack, one.ops, one.base)
+
+    def _let_go(self) -> None:
+        """Forget what shows the state, or speaks of it; a welcome brings all that."""
+        self._welcome = self._patch = self._merged = self._ack = None
+
+    def wants_welcome(self) -> bool:
+        """Tell whether a welcome is to be asked for now: once for each time it got stale."""
+        is_due, self._has_asked = self.is_stale and not self._has_asked, True
+        return is_due
+
+    def take(self) -> Notice | None:
+        """Give what is to be sent next; None for nothing."""
+        if self._errors and (self._is_welcomed or self._first_ack is None):
+            return self._errors.pop(0)
+        if self._welcome is not None:
+            welcome, self._welcome = self._welcome, None
+            self._is_welcomed = True
+            return welcome
+        return None if self.is_stale else self._take_rest()
+
+    def _take_rest(self) -> Notice | None:
+        if self._merged is not None:
+            patch, self._merged = self._merged.as_patch(), None
+            return patch
+        if self._patch is not None:
+            patch, self._patch = self._patch, None
+            return patch
+        if self._ack is not None:
+            ack, self._ack = self._ack, None
+            return ack
+        return self._effects.pop(0) if self._effects else None
+
+
+@final
+class _Merged:
+    """Several patches as one.
+
+    Operations on different vars do not touch each other, so they are kept by var. One that
+    replaces a whole var makes all before it on that var superfluous; so a number that is counted
+    up a million times is one operation.
+    """
+
+    __slots__ = ("_base", "_by_var", "_count", "_most", "_version", "_weight", "ack")
+
+    def __init__(self, first: Patch) -> None:
+        self._base: Final = first.version - 1 if first.base is None else first.base
+        self._by_var: Final[dict[str, list[Operation]]] = {}
+        self._count = self._weight = 0
+        self._most = _MOST_WEIGHT
+        self.add(first)
+
+    def add(self, patch: Patch) -> None:
+        """Take in the next one."""
+        self._version, self.ack = patch.version, patch.ack
+        for operation in patch.ops:
+            self._add(operation)
+        # One that is large by itself may lie here, as it may without others.
+        self._most = max(self._most, weight(patch.ops))
+
+    def _add(self, operation: Operation) -> None:
+        var = var_of(operation.path)
+        of_var = self._by_var.setdefault(var, [])
+        if operation.path == var and of_var:
+            self._count -= len(of_var)
+            self._weight -= weight(of_var)
+            of_var.clear()
+        of_var.append(operation)
+        self._count += 1
+        self._weight += weight((operation,))
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the whole state may well be less."""
+        return self._count > _MOST_OPERATIONS or self._weight > self._most
+
+    def _operations(self) -> Iterator[Operation]:
+        for of_var in self._by_var.values():
+            yield from of_var
+
+    def as_patch(self) -> Patch:
+        """Give the one that does what all of them do."""
+        return Patch(self._version, self.ack, tuple(self._operations()), self._base)
