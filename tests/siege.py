@@ -214,4 +214,4 @@ def besieged(folder: Path) -> Generator[Siege]:
             yield siege
             assert siege.is_healthy()
         companion.check()
-        assert_content(server)
+        assert_content(server, "sends more than max_message_bytes")
