@@ -21,7 +21,7 @@ from browser import Visitor, press, state_of, token_of
 from crash import Tab as CrashTab
 from stores import WrappedStore
 from trio.testing import wait_all_tasks_blocked
-from trio_websocket import WebSocketConnection, wrap_client_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from actorstate import App, ConnectionLimits, State, heading
 from actorstate.web.protocol import SUBPROTOCOL
@@ -392,6 +392,14 @@ async def test_pages_and_sockets_are_served_beside_the_routes_of_another_applica
         tab.most = 20
         await tab.stay(address)
         assert tab.state["tally"]["numbers"] == list(range(1, 21))
+        async with connected(address) as socket:
+            with suppress(ConnectionClosed):  # the server may be quicker than we
+                await socket.send_message("x" * 2_000_000)
+            with pytest.raises(ConnectionClosed) as caught:  # noqa: PT012 - after so many frames
+                while True:
+                    await socket.get_message()
+            assert caught.value.reason is not None
+            assert caught.value.reason.code == 1009
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 

@@ -90,10 +90,17 @@ async def _accept(
 
 
 async def _serve_stream(entrance: Entrance, stream: trio.SocketStream) -> None:
-    """Serve one TCP connection. Whatever becomes of it, the server goes on."""
+    """Serve one TCP connection, if there is room. Whatever becomes of it, the server goes on."""
+    address = _address_of(stream)
+    # Of one that comes by a proxy its requests will tell from where.
+    counted = None if entrance.proxies.trust(address) else address
     try:
         async with stream:
-            await _receive(entrance, stream)
+            with entrance.site.admission.connection(counted) as refusal:
+                if refusal is None:
+                    await _serve_peer(entrance, stream, address)
+                else:
+                    await _turn_away(entrance, stream, refusal)
     except* (
         trio.BrokenResourceError,
         trio.ClosedResourceError,
@@ -105,17 +112,6 @@ async def _serve_stream(entrance: Entrance, stream: trio.SocketStream) -> None:
         logger.exception("a connection failed; the server goes on")
 
 
-async def _receive(entrance: Entrance, stream: trio.SocketStream) -> None:
-    """Count a connection, and serve it if there is room."""
-    address = _address_of(stream)
-    # Of one that comes by a proxy its requests will tell from where.
-    counted = None if entrance.proxies.trust(address) else address
-    with entrance.site.admission.connection(counted) as refusal:
-        if refusal is None:
-            return await _serve_peer(entrance, stream, address)
-    return await _turn_away(entrance, stream, refusal)
-
-
 async def _turn_away(entrance: Entrance, stream: trio.SocketStream, refusal: Refusal) -> None:
     """Say why, before anything is read. To say it by TLS would cost more than to serve."""
     with entrance.site.admission.turned_away() as has_time:
@@ -124,32 +120,43 @@ async def _turn_away(entrance: Entrance, stream: trio.SocketStream, refusal: Ref
 
 
 async def _serve_peer(entrance: Entrance, raw: trio.SocketStream, address: str) -> None:
-    if entrance.ssl_context is None:
-        return await _serve_visit(entrance, raw, address)
-    stream = trio.SSLStream(raw, entrance.ssl_context, server_side=True, https_compatible=True)
+    stream = await _secure(raw, entrance.ssl_context)
+    opened = await _receive(entrance, stream, address)
+    if opened is None:
+        return None
+    # What was read is gone by now: here only that is left which stays as long as the socket.
+    replayed, handshake = opened
+    if handshake.client_address == address:
+        return await _serve_socket(entrance.site, replayed, handshake)
+    with entrance.site.admission.address(handshake.client_address) as crowded:
+        if crowded is None:
+            return await _serve_socket(entrance.site, replayed, handshake)
+    return await Visit(stream, entrance.site).refuse(REFUSALS[crowded])
+
+
+async def _secure(raw: trio.SocketStream, context: ssl.SSLContext | None) -> trio.abc.Stream:
+    if context is None:
+        return raw
+    stream = trio.SSLStream(raw, context, server_side=True, https_compatible=True)
     with trio.fail_after(_HANDSHAKE_TIMEOUT):
         await stream.do_handshake()
-    return await _serve_visit(entrance, stream, address)
+    return stream
 
 
-async def _serve_visit(entrance: Entrance, stream: trio.abc.Stream, address: str) -> None:
+async def _receive(
+    entrance: Entrance, stream: trio.abc.Stream, address: str
+) -> tuple[_Replayed, Handshake] | None:
+    """Serve pages, until a socket is asked for that may be opened; None if none is."""
     visit = Visit(stream, entrance.site)
     upgrade = await visit.serve()
     if upgrade is None:
-        return
+        return None
     scheme = None if entrance.ssl_context is None else "https"
     peer = entrance.proxies.peer(address, scheme, upgrade.headers)
     refusal = _refusal_of(entrance, upgrade, peer)
     if refusal is not None:
-        await visit.refuse(refusal)
-    elif peer.address == address:
-        await _serve_upgrade(entrance.site, stream, upgrade, peer)
-    else:
-        with entrance.site.admission.address(peer.address) as crowded:
-            if crowded is None:
-                await _serve_upgrade(entrance.site, stream, upgrade, peer)
-        if crowded is not None:
-            await visit.refuse(REFUSALS[crowded])
+        return await visit.refuse(refusal)
+    return _Replayed(stream, upgrade.head()), Handshake(upgrade.headers, peer.address)
 
 
 def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | None:
@@ -162,12 +169,11 @@ def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | No
     return None if entrance.site.admission.is_open else REFUSALS[Refusal.STOPPING]
 
 
-async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, peer: Peer) -> None:
+async def _serve_socket(site: Site, stream: _Replayed, handshake: Handshake) -> None:
     async with trio.open_nursery() as nursery:
-        socket = await _shake_hands(site, nursery, stream, upgrade)
+        socket = await _shake_hands(site, nursery, stream)
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
-                handshake = Handshake(upgrade.headers, peer.address)
                 connection = SocketConnection(socket, site, handshake)
                 with site.admission.present(connection):
                     await connection.run()
@@ -178,12 +184,12 @@ async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, 
 
 
 async def _shake_hands(
-    site: Site, nursery: trio.Nursery, stream: trio.abc.Stream, upgrade: Upgrade
+    site: Site, nursery: trio.Nursery, stream: _Replayed
 ) -> WebSocketConnection | None:
     with trio.move_on_after(_HANDSHAKE_TIMEOUT):
         proposal = await wrap_server_stream(
             nursery,
-            cast("trio.abc.Stream", _Replayed(stream, upgrade.head())),
+            cast("trio.abc.Stream", stream),
             message_queue_size=_READ_AHEAD,
             # In characters; what has fewer and is too large all the same is found by us.
             max_message_size=site.limits.max_message_bytes,
