@@ -263,6 +263,7 @@ async def test_a_client_that_only_listens_is_asked_although_it_is_told_much(
             await trio.sleep(1)
             for peer in (quiet, dead):
                 await turns(app, peer.token, 1)
+        await wait_all_tasks_blocked()  # what is due at 100 is done, too
         assert (quiet.code, dead.code, dead.ended_at) == (None, 1001, 40)
         assert len(quiet.of("ping")) == 5  # at 20, 40, 60, 80 and 100
 

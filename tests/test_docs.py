@@ -223,6 +223,14 @@ def test_the_modules_classes_and_methods_that_are_named_exist(page: Path) -> Non
     assert {name for name in named if name not in known} == set()
 
 
+def test_the_tests_that_are_named_exist() -> None:
+    files = (HERE / "tests").glob("test_*.py")
+    known = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    named = names_in(HERE / "docs" / "security.md", r"test_\w+")
+    assert len(named) > 50
+    assert named - known == set()
+
+
 def test_the_functions_of_the_client_that_are_named_exist() -> None:
     steps = re.split(r"^\d+\. ", section(LIFE, "An event, step by step"), flags=re.MULTILINE)
     script = (PACKAGE / "web" / "client.js").read_text()

@@ -24,7 +24,7 @@ _ADVICE: Final = (
 class Runner(Protocol):
     """Runs the code of one handler, in one trio task and in one or more steps."""
 
-    async def __call__(self, awaitable: Awaitable[T], /) -> T:
+    def __call__(self, awaitable: Awaitable[T], /) -> Awaitable[T]:
         """Await it. Whatever it raises comes out; so does a cancellation, as trio's."""
         ...
 
@@ -117,8 +117,8 @@ class TrioFlavor:
         """There is nothing to stop."""
 
     def runner(self, scope: trio.CancelScope) -> Runner:  # noqa: ARG002 - trio itself knows it
-        """Give what awaits."""
-        return _wait_for
+        """Give what awaits: nothing, since the caller does."""
+        return _as_it_is
 
     def foreign_task(self) -> ForeignTask | None:
         """Give None."""
@@ -134,8 +134,8 @@ class TrioFlavor:
             error.add_note(_ADVICE)
 
 
-async def _wait_for(awaitable: Awaitable[T], /) -> T:
-    return await awaitable
+def _as_it_is(awaitable: Awaitable[T], /) -> Awaitable[T]:
+    return awaitable
 
 
 def _comes_from_asyncio(error: BaseException) -> bool:

@@ -83,15 +83,17 @@ class TrioFuture(pykka.Future[T]):
     nothing else.
     """
 
+    is_done: bool = False
+    """Whether the value, or an exception, is there."""
+    is_abandoned: bool = False
+    """Whether nobody will fetch the value."""
+    _value: Any = None
+    _error: BaseException | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self.is_done: bool = False
-        """Whether the value, or an exception, is there."""
-        self._value: Any = None
-        self._error: BaseException | None = None
         self._callbacks: list[Callable[[], object]] = []
-        self._abandoned = False
 
     def __repr__(self) -> str:
         done = self._value if self._error is None else self._error
@@ -126,17 +128,12 @@ class TrioFuture(pykka.Future[T]):
             False if the value was there already: it is yours, and so is cleaning it up.
         """
         with self._lock:
-            self._abandoned = not self.is_done
-            return self._abandoned
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether nobody will fetch the value."""
-        return self._abandoned
+            self.is_abandoned = not self.is_done
+            return self.is_abandoned
 
     def _settle(self, value: T | None, error: BaseException | None) -> bool:
         with self._lock:
-            if self._abandoned:
+            if self.is_abandoned:
                 return False
             if self.is_done or self._get_hook is not None:
                 message = "the future has its value already"
@@ -688,25 +685,23 @@ class TrioActor(pykka.Actor):
         self._scope.start_soon(self._live, name=str(self))
 
     async def _live(self) -> None:
+        # In one function: each time the actor wakes, Python goes down through all that it is in.
         try:
-            await self._live_with_children()
+            async with trio.open_nursery() as nursery:
+                self.children = Scope(nursery)
+                try:
+                    await self.work()
+                except* PASSING:
+                    raise
+                except* BaseException as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
+                    # A failure of its own, or of user code that a cancellation met halfway. It ends
+                    # here: the parent sees nothing of it but the cancellation, if there was one.
+                    self._fail(errors)
+                finally:
+                    self._close()
+                nursery.cancel_scope.cancel()
         finally:
             await self.on_exit()
-
-    async def _live_with_children(self) -> None:
-        async with trio.open_nursery() as nursery:
-            self.children = Scope(nursery)
-            try:
-                await self._loop()
-            except* PASSING:
-                raise
-            except* BaseException as errors:  # noqa: BLE001 - supervision: logged, told to on_failure
-                # A failure of its own, or of user code that a cancellation met halfway. It ends
-                # here: the parent sees nothing of it but the cancellation, if there was one.
-                self._fail(errors)
-            finally:
-                self._close()
-            nursery.cancel_scope.cancel()
 
     def _close(self) -> None:
         """Take no more messages. In the step of the last one, so that nobody finds it half dead."""
@@ -720,11 +715,12 @@ class TrioActor(pykka.Actor):
             if reply_to is not None:
                 reply_to.set(None)
 
-    async def _loop(self) -> None:
-        """The loop: one message at a time, until one stops the actor."""
+    async def work(self) -> None:
+        """The loop: one message at a time, until one stops the actor.
+
+        An actor that is sent no messages overrides it, and ends with it.
+        """
         await self._start()
-        if self.actor_stopped.is_set():
-            return
         self._has_started = True
         await trio.lowlevel.checkpoint_if_cancelled()
         mailbox = self.mailbox

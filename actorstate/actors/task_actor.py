@@ -110,25 +110,20 @@ class TaskActor(TrioActor):
     def __str__(self) -> str:
         return f"background task {self._handler} of token {token_label(self._task.token)}"
 
-    async def on_start(self) -> None:
+    async def work(self) -> None:
         """Run the task; then there is nothing left to do."""
         current_run.set(Run(self._origin, self._lifetime, self._task))
         try:
             with self._lifetime.cancel_scope:
                 await self._run()
             self._has_ended = True
-        finally:
-            self._door.give_back()
-        self.actor_stopped.set()
-
-    async def _run(self) -> None:
-        try:
-            await self._run_handler()
         except BaseException as error:
             self._door.flavor.explain(error)
             raise
+        finally:
+            self._door.give_back()
 
-    async def _run_handler(self) -> None:
+    async def _run(self) -> None:
         running = self._handler.function(self._state, *self._task.arguments)
         run = self._door.flavor.runner(self._lifetime.cancel_scope)
         if inspect.isasyncgen(running):

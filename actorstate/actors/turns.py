@@ -35,7 +35,7 @@ thread that the holder runs, or that is the holder, may be in the middle of a wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, final
 
@@ -266,8 +266,8 @@ class TokenDoor:
         self._waiting = 0
         self._row = 0
 
-    async def ask_for_turn(self, holder: str, held: Sequence[Turn], asker: Asker) -> TurnGrant:
-        """Ask for the turn, and wait for it in the mailbox's order.
+    def ask_for_turn(self, holder: str, held: Sequence[Turn], asker: Asker) -> Awaitable[TurnGrant]:
+        """Ask for the turn, and wait for it in the mailbox's order. To be awaited at once.
 
         Args:
             holder: who asks, for logs.
@@ -284,12 +284,14 @@ class TokenDoor:
         request = TurnRequest(holder, run.origin)
         holdings = self._holdings(held, asker) if held else []
         if holdings:
-            with waiting_under(holdings, self.tree):
-                grant = await self._wait_for_begin(request, run, held)
-        else:
-            grant = await self._wait_for_begin(request, run, held)
-        run.entered()
-        return grant
+            return self._wait_under(holdings, request, run, held)
+        return self._wait_for_begin(request, run, held)
+
+    async def _wait_under(
+        self, holdings: list[Holding], request: TurnRequest, run: Run, held: Sequence[Turn]
+    ) -> TurnGrant:
+        with waiting_under(holdings, self.tree):
+            return await self._wait_for_begin(request, run, held)
 
     async def _wait_for_begin(
         self, request: TurnRequest, run: Run, held: Sequence[Turn]
@@ -310,6 +312,7 @@ class TokenDoor:
             if grant is None:
                 grant = await self._wait_in_row(request)
             if scope is None or not scope.is_stopping:
+                run.entered()
                 return grant
             grant.give_back()
 

@@ -91,15 +91,16 @@ def define(cls: type[State], parent: type[State] | None) -> Definition:
     _refuse_taken_name(cls, parent)
     bodies = [cls, *_mixins(cls, parent)]
     taken: dict[str, Member] = {**above.all_vars, **above.all_computed} if above else {}
-    own_vars = dict(_collect_vars(cls, bodies, taken))
+    name = snake_case(cls.__name__)
+    full_name = f"{parent.get_full_name()}.{name}" if parent is not None else name
+    own_vars = dict(_collect_vars(cls, full_name, bodies, taken))
     own_computed = dict(_collect_computed(cls, bodies, {**taken, **own_vars}))
     handlers = dict(_collect_handlers(cls, bodies, {**taken, **own_vars, **own_computed}))
     hooks = dict(_collect_hooks(cls, bodies))
     _refuse_name_of_canceller(cls, parent, handlers)
     _clear_the_way(cls, own_vars, above.all_vars if above else {})
-    name = snake_case(cls.__name__)
     return Definition(
-        full_name=f"{parent.get_full_name()}.{name}" if parent is not None else name,
+        full_name=full_name,
         vars=own_vars,
         all_vars={**(above.all_vars if above else {}), **own_vars},
         computed=own_computed,
@@ -227,7 +228,10 @@ def own_annotations(cls: type[State]) -> dict[str, Any]:
 
 
 def _collect_vars(
-    cls: type[State], bodies: Sequence[type[State]], taken: Mapping[str, Member]
+    cls: type[State],
+    full_name: str,
+    bodies: Sequence[type[State]],
+    taken: Mapping[str, Member],
 ) -> Iterator[tuple[str, Var]]:
     seen: set[str] = set()
     for body in bodies:
@@ -243,7 +247,7 @@ def _collect_vars(
                     f"`{name}: {type_name(declared)} = ...`"
                 )
                 raise StateDefinitionError(message)
-            yield name, Var(cls, name, declared, defaults[name])
+            yield name, Var(cls, full_name, name, declared, defaults[name])
 
 
 def _members(bodies: Sequence[type[State]]) -> Iterator[tuple[str, Any]]:

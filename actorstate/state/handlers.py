@@ -81,11 +81,16 @@ class Handler(Method):
         self.is_background: Final = options is not None
         """Whether it runs beside the other handlers."""
         self.name: str = function.__name__
+        self.label: str = function.__qualname__
+        """Its name for people: ``MyState.toggle``."""
 
     def __set_name__(self, owner: type[State], name: str) -> None:
         if not self._has_owner:  # else it is named a second time, as in `stop = Other.stop`
-            self.owner = owner
-            self.name = name
+            self._belong_to(owner, name)
+
+    def _belong_to(self, owner: type[State], name: str) -> None:
+        self.owner, self.name = owner, name
+        self.label = f"{owner.__name__}.{name}"
 
     @property
     def _has_owner(self) -> bool:
@@ -99,8 +104,7 @@ class Handler(Method):
         in the definition of the class and not in here.
         """
         mine = copy.copy(self)
-        vars(mine).pop("label", None)
-        mine.owner, mine.name = owner, name
+        mine._belong_to(owner, name)  # noqa: SLF001 - of this class
         return mine
 
     def __repr__(self) -> str:
@@ -140,11 +144,6 @@ class Handler(Method):
         canceller = handlers.setdefault(f"{self.name}.cancel", Canceller(self))
         assert isinstance(canceller, Canceller), "no method has a name with a dot"
         return canceller
-
-    @functools.cached_property
-    def label(self) -> str:
-        """Its name for people: ``MyState.toggle``."""
-        return f"{self.owner.__name__}.{self.name}"
 
     @property
     def full_name(self) -> str:

@@ -30,6 +30,8 @@ class Method:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function: Final = function
+        self._takes_nothing = False
+        """Whether it has no parameters; known once that was checked."""
         functools.update_wrapper(cast("Any", self), function)
 
     @functools.cached_property
@@ -46,10 +48,6 @@ class Method:
         _, *parameters = signature.parameters.values()
         by_name = [_by_name_too(one) for one in parameters]
         return signature.replace(parameters=by_name, return_annotation=signature.empty)
-
-    @functools.cached_property
-    def _takes_nothing(self) -> bool:
-        return not self.signature.parameters
 
     @functools.cached_property
     def _types(self) -> Mapping[str, Any]:
@@ -179,6 +177,7 @@ class Method:
         Raises:
             StateDefinitionError: an annotation names nothing, or a type without a JSON form.
         """
+        self._takes_nothing = not self.signature.parameters
         try:
             _ = self._structure_hooks
         except (NameError, cattrs.StructureHandlerNotFoundError, NoJsonFormError) as error:

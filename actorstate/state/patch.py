@@ -107,10 +107,18 @@ def apply(document: Any, operations: Iterable[Operation]) -> None:
         target: Any = document
         for part in way:
             target = target[int(part) if isinstance(target, list) else part]
-        key: Any = int(last) if isinstance(target, list) else last
-        if operation.op == "remove":
-            del target[key]
-        elif operation.op == "add" and isinstance(target, list):
-            cast("list[Any]", target).insert(key, copy_plain(operation.value))
+        if isinstance(target, list):
+            _apply_to_items(cast("list[Any]", target), int(last), operation)
+        elif operation.op == "remove":
+            del target[last]
         else:
-            target[key] = copy_plain(operation.value)
+            target[last] = copy_plain(operation.value)
+
+
+def _apply_to_items(items: list[Any], index: int, operation: Operation) -> None:
+    if operation.op == "remove":
+        del items[index]
+    elif operation.op == "add":
+        items.insert(index, copy_plain(operation.value))
+    else:
+        items[index] = copy_plain(operation.value)

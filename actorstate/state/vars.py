@@ -7,7 +7,6 @@ that reading it costs what reading a plain attribute costs. Writing goes through
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Never, final, get_args
@@ -76,8 +75,12 @@ def shape_for(label: str, declared: Any) -> Shape:
 class Var:
     """One typed field of a state class.
 
+    What is asked of it in every turn is worked out once, and is in plain attributes: Python finds
+    those at once, but looks for a property of that name first where there is one.
+
     Args:
         owner: the State class that declares it.
+        state_name: the full name of that.
         name: its name in the class body.
         declared: its type.
         default: its value in a new state tree; every tree gets a copy of its own.
@@ -86,13 +89,27 @@ class Var:
         StateDefinitionError: the type has no JSON form, or the default is not of the type.
     """
 
-    def __init__(self, owner: type[State], name: str, declared: Any, default: Any) -> None:
+    def __init__(
+        self, owner: type[State], state_name: str, name: str, declared: Any, default: Any
+    ) -> None:
         self.owner = owner
         self.name = name
         self.declared = declared
+        self.is_backend: Final = name.startswith("_")
+        """Whether the var stays on the server: its name starts with an underscore."""
+        self.path: Final = (state_name, name)
+        """Where it lies in the state: the state's name, and its own."""
+        self.pointer: Final = pointer(*self.path)
+        """The same as a JSON Pointer (RFC 6901)."""
         self.shape: Final = shape_for(str(self), declared)
         self.exact_type: Final = self.shape.exact_type
         """The class whose instances are kept as they are; None if there is more to check."""
+        self.holds_nodes: Final = self.shape.holds_nodes
+        """Whether there may be something in a value that can be changed in place."""
+        self.plain: Final[Callable[[Any], Plain]] = self.shape.to_plain
+        """Gives the JSON form of a value of this var."""
+        self.is_plain: Final = self.plain is identity
+        """Whether its values are their own JSON form: numbers, text, truth values."""
         place = FixedPlace(str(self), "it is the default of every new tab")
         try:
             self.default: Any = self.own(default, place)
@@ -102,36 +119,6 @@ class Var:
 
     def __str__(self) -> str:
         return f"{self.owner.__name__}.{self.name}"
-
-    @functools.cached_property
-    def is_backend(self) -> bool:
-        """Whether the var stays on the server: its name starts with an underscore."""
-        return self.name.startswith("_")
-
-    @functools.cached_property
-    def holds_nodes(self) -> bool:
-        """Whether there may be something in a value that can be changed in place."""
-        return self.shape.holds_nodes
-
-    @functools.cached_property
-    def plain(self) -> Callable[[Any], Plain]:
-        """Gives the JSON form of a value of this var."""
-        return self.shape.to_plain
-
-    @functools.cached_property
-    def is_plain(self) -> bool:
-        """Whether its values are their own JSON form: numbers, text, truth values."""
-        return self.plain is identity
-
-    @functools.cached_property
-    def path(self) -> tuple[str, str]:
-        """Where it lies in the state: the state's name, and its own."""
-        return self.owner.get_full_name(), self.name
-
-    @functools.cached_property
-    def pointer(self) -> str:
-        """The same as a JSON Pointer (RFC 6901)."""
-        return pointer(*self.path)
 
     def __get__(self, instance: State | None, owner: type[State]) -> Any:
         """Give the value of a parent's var: a state's own are found before this is asked."""
