@@ -355,7 +355,8 @@ def assert_content(server: Server, but_for: str = "nothing") -> None:
     """Check that a server ended well and had nothing to complain of but one thing."""
     assert server.stop() == 0
     grave = [line for line in server.log.splitlines() if "ERROR" in line or "WARNING" in line]
-    assert [line for line in grave if but_for not in line] == []
+    unexpected = [line for line in grave if but_for not in line]
+    assert unexpected == [], "\n".join(unexpected)
     assert grave or "Traceback" not in server.log
 
 
