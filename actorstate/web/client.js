@@ -1376,12 +1376,16 @@
     socket.close();
   }
 
-  function lose(code) {
+  function forgetSocket() {
     link.socket = null;
     link.isWelcomed = false;
     clearTimeout(link.timer);
     clearTimeout(link.steadyTimer);
     clearTimeout(link.silenceTimer);
+  }
+
+  function lose(code) {
+    forgetSocket();
     if (FINAL.has(code)) return stop(FINAL.get(code));
     if (code === TOO_LARGE) giveUpLargestEvent();
     showMarkSoon();
@@ -1396,6 +1400,16 @@
     const most = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** link.failures);
     if (code === GOING_AWAY) return Math.random() * Math.max(most, RETURN_MS);
     return most * (0.5 + Math.random() / 2);
+  }
+
+  // So that whoever has the tab next, a reload mostly, is not taken for a second one beside it. A
+  // page without a socket may be kept by the browser, as it is, and come back by its back button.
+  function leave() {
+    const { socket } = link;
+    clearTimeout(link.timer);
+    if (socket === null) return;
+    forgetSocket();
+    socket.close();
   }
 
   function stop(message) {
@@ -1567,7 +1581,10 @@
     if (document.hidden) sendPostponed(() => true);
     else reconnectNow();
   });
-  addEventListener("pagehide", () => sendPostponed(() => true));
+  addEventListener("pagehide", () => {
+    sendPostponed(() => true);
+    leave();
+  });
 
   // For tests and the console: to look at, not to change.
   Object.defineProperty(window, "actorstate", {
