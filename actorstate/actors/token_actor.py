@@ -583,7 +583,7 @@ class TokenActor(TrioActor):
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
-            _refuse_overdue(turn)
+            _refuse_overdue(holding)
             with trio.CancelScope(shield=True):
                 await self._gate.conclude(turn, turn.checkpoint(), follow_ups, origin)
         except BaseException as error:
@@ -915,10 +915,10 @@ _WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
 """The messages for which the token need not be held."""
 
 
-def _refuse_overdue(turn: Turn) -> None:
+def _refuse_overdue(holding: Holding) -> None:
     """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
-    if isinstance(turn.holding, Holding) and turn.holding.is_overdue:
-        raise turn.holding.timeout()
+    if holding.is_overdue:
+        raise holding.timeout()
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:
