@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(PYTHON) -m pip --quiet --disable-pip-version-check --python $(RUN) install
 
-.PHONY: demo test lint types check bench system clean
+.PHONY: demo test lint types check bench fuzz system clean
 
 demo: $(VENV)/ready-demo
 	@exec $(RUN) -m actorstate run examples/demo.py --port $(PORT)
@@ -31,11 +31,16 @@ bench: $(VENV)/ready-dev
 	$(RUN) tests/benchmarks/run.py
 	$(RUN) tests/benchmarks/redis.py
 
+# FUZZ_SECONDS=600 make fuzz; without atheris it says so, and fails.
+fuzz: $(VENV)/ready-dev
+	-$(INSTALL) atheris
+	PYTHONPATH=tests $(RUN) tests/fuzz_atheris.py
+
 system:
 	@sh .ci/system-packages chromium redis-server
 
 clean:
-	rm -rf $(VENV) .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) .fuzz .hypothesis .pytest_cache .ruff_cache
 
 $(RUN):
 	$(PYTHON) -m venv --without-pip $(VENV)

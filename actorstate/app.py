@@ -38,6 +38,7 @@ from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page
 from actorstate.web.admission import Admission
 from actorstate.web.answers import RESERVED
+from actorstate.web.asgi import AsgiEntrance
 from actorstate.web.limits import ConnectionLimits
 from actorstate.web.origins import Origins
 from actorstate.web.peers import Proxies
@@ -167,6 +168,12 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         self._running: _Running | None = None
         self._is_leaving = False
         self._leave_by = math.inf
+        self._asgi: Final = AsgiEntrance(self)
+
+    @property
+    def asgi(self) -> AsgiEntrance:
+        """The app as an ASGI application, for a server that runs on trio. See docs/asgi.md."""
+        return self._asgi
 
     @property
     def background_tasks(self) -> AbstractSet[BackgroundTask]:
@@ -343,6 +350,19 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             message = "the app is not running; there is nothing to stop"
             raise RuntimeError(message)
         self._begin_to_leave(self._running)
+
+    async def drain(self) -> None:
+        """`stop`, and wait until what has begun is done and shown, and all sockets are closed.
+
+        For who serves the app by another server (`asgi`), before that server is stopped. `serve`
+        does so by itself.
+
+        Raises:
+            RuntimeError: the app is not running.
+        """
+        self.stop()
+        assert self._running is not None
+        await self._running.admission.see_out(self._work_off)
 
     def _begin_to_leave(self, running: _Running) -> None:
         """Let nobody else come in, and give what is here its time to end. Without effect twice."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, final
@@ -89,9 +89,12 @@ class Server:
         target: what to serve.
         logs: an existing folder for what it prints.
         port: 0 for a free one.
+        arguments: others for the command line.
     """
 
-    def __init__(self, target: Path, logs: Path, port: int = 0) -> None:
+    def __init__(
+        self, target: Path, logs: Path, port: int = 0, arguments: Sequence[str] = ()
+    ) -> None:
         self._stdout: Final = logs / "stdout"
         self._stderr: Final = logs / "stderr"
         command = [
@@ -102,6 +105,7 @@ class Server:
             str(target.resolve()),
             "--port",
             str(port),
+            *arguments,
         ]
         # The address has to arrive although nobody asked for unbuffered output.
         environment = {**os.environ, "PYTHONUNBUFFERED": ""}
@@ -118,6 +122,12 @@ class Server:
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it has now."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def log(self) -> str:

@@ -176,7 +176,8 @@ class Tab:
             while len(self.sent) - 1 < min(self.acknowledged + WINDOW, self.most):
                 self.sent.append(0)
                 await self._send(socket, len(self.sent) - 1)
-            self._take(json.loads(await socket.get_message()))
+            if self._take(json.loads(await socket.get_message())) == "ping":
+                await socket.send_message('{"t":"pong"}')
 
     async def _send(self, socket: WebSocketConnection, number: int) -> None:
         self.sent[number] += 1

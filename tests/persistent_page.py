@@ -105,7 +105,10 @@ class PersistentPage:
                  "path": "/"}  # fmt: skip
         await socket.send_message(json.dumps(hello))
         while not self.is_done:
-            self._take(json.loads(await socket.get_message()))
+            frame = json.loads(await socket.get_message())
+            if frame["t"] == "ping":
+                await socket.send_message('{"t":"pong"}')
+            self._take(frame)
             await self._send_more(socket)
 
     def _take(self, frame: dict[str, Any]) -> None:

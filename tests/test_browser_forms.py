@@ -23,10 +23,12 @@ from browser import (
 from playwright.sync_api import Locator, Page, expect
 
 LAB: Final = """
+import math
 from dataclasses import dataclass
 
-from actorstate import App, State, button, checkbox, cond, el, form, heading, hstack, input, label
-from actorstate import number_input, radio, select, slider, text, textarea, vstack
+from actorstate import App, ConnectionLimits, State, button, checkbox, cond, el, form, heading
+from actorstate import hstack, input, label, number_input, radio, select, slider, text, textarea
+from actorstate import vstack
 
 
 class Fields(State):
@@ -251,7 +253,8 @@ pacing = vstack(
     button("Hide", on_click=Log.hide),
 )
 
-app = App()
+# Where a test sets the clock forward by hours, a page would take its server for gone.
+app = App(connections=ConnectionLimits(ping_interval=math.inf))
 app.add_page(fields, "/fields")
 app.add_page(everything, "/everything")
 app.add_page(titled, "/titled")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import jsonpatch
+import pytest
 import trio
+from hypothesis import given, strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import App, State, console_log
@@ -16,6 +19,7 @@ from actorstate.testing.link import Link
 from actorstate.web.connection import SocketConnection
 from actorstate.web.limits import ConnectionLimits
 from actorstate.web.protocol import Handshake
+from actorstate.web.rate import Allowance
 from actorstate.web.site import Site
 
 
@@ -42,9 +46,11 @@ class Peer:
 
     Args:
         site: of the running app.
+        answers: whether it answers pings.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, answers: bool = True) -> None:
+        self.answers = answers
         self.frames: list[dict[str, Any]] = []
         self.state: dict[str, Any] = {}
         self.version = -1
@@ -78,7 +84,9 @@ class Peer:
     def _receive(self, message: str) -> None:
         frame: dict[str, Any] = json.loads(message)
         self.frames.append(frame)
-        if frame["t"] == "welcome":
+        if frame["t"] == "ping" and self.answers:
+            self.send(t="pong")
+        elif frame["t"] == "welcome":
             self.state, self.version = frame["state"], frame["version"]
         elif frame["t"] == "patch":
             assert frame.get("base", frame["version"] - 1) == self.version
@@ -90,16 +98,19 @@ class Peer:
 
 
 @asynccontextmanager
-async def wired(**limits: Any) -> AsyncGenerator[tuple[App, trio.Nursery]]:
-    app = App(root=WireRoot, connections=ConnectionLimits(**limits))
+async def wired(
+    *, mailbox_capacity: int = 1000, **limits: Any
+) -> AsyncGenerator[tuple[App, trio.Nursery]]:
+    connections = ConnectionLimits(**limits)
+    app = App(root=WireRoot, connections=connections, mailbox_capacity=mailbox_capacity)
     async with app, trio.open_nursery() as nursery:
         yield app, nursery
         nursery.cancel_scope.cancel()
 
 
-async def connect(app: App, nursery: trio.Nursery, **hello: Any) -> Peer:
+async def connect(app: App, nursery: trio.Nursery, *, answers: bool = True, **hello: Any) -> Peer:
     """Connect a peer, and wait until it has all that comes at once."""
-    peer = Peer(await app.open_site())
+    peer = Peer(await app.open_site(), answers=answers)
     nursery.start_soon(peer.connection.run)
     peer.hello(**hello)
     await wait_all_tasks_blocked()
@@ -217,3 +228,141 @@ async def test_a_slow_client_has_its_time_with_each_frame(autojump_clock: MockCl
             peer.link.go_on()
         await wait_all_tasks_blocked()
         assert (peer.code, peer.version) == (None, 10)
+
+
+# ---- silence ------------------------------------------------------------------------------------
+
+
+async def test_a_quiet_connection_is_asked_for_a_sign_and_lives_on(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        assert peer.of("welcome")[0]["ping"] == 40
+        await trio.sleep(1000)
+        assert (peer.code, len(peer.of("ping"))) == (None, 49)
+
+
+async def test_a_client_that_gives_no_sign_is_closed_in_time(autojump_clock: MockClock) -> None:
+    async with wired(ping_interval=20, ping_timeout=10) as (app, nursery):
+        peer = await connect(app, nursery, answers=False)
+        await trio.sleep(7)
+        peer.fire("add")
+        await trio.sleep(100)
+        assert peer.code == 1001
+        assert peer.ended_at == 7 + 20 + 10
+        assert len(peer.of("ping")) == 1
+
+
+async def test_a_client_that_only_listens_is_asked_although_it_is_told_much(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
+        quiet, dead = [await connect(app, nursery, answers=answers) for answers in (True, False)]
+        for _ in range(100):
+            await trio.sleep(1)
+            for peer in (quiet, dead):
+                await turns(app, peer.token, 1)
+        await wait_all_tasks_blocked()  # what is due at 100 is done, too
+        assert (quiet.code, dead.code, dead.ended_at) == (None, 1001, 40)
+        assert len(quiet.of("ping")) == 5  # at 20, 40, 60, 80 and 100
+
+
+async def test_a_client_that_only_talks_hears_something_in_time(autojump_clock: MockClock) -> None:
+    async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
+        peer = await connect(app, nursery, answers=False)
+        for _ in range(300):
+            await trio.sleep(1)
+            peer.send(t="pong")
+        assert peer.code is None
+        assert len(peer.of("ping")) == 14
+
+
+async def test_who_is_not_listened_to_is_not_taken_for_silent(autojump_clock: MockClock) -> None:
+    async with wired(mailbox_capacity=1) as (app, nursery):
+        peer = await connect(app, nursery)
+        async with app.modify_state(peer.token):
+            for _ in range(5):
+                peer.fire("add")
+            await trio.sleep(20)
+        await wait_all_tasks_blocked()
+        assert (peer.code, peer.frames[-1]["ack"]) == (None, 5)
+        await trio.sleep(100)
+        assert peer.code is None
+
+
+@pytest.mark.parametrize("limits", [{"ping_interval": math.inf}, {"ping_timeout": math.inf}])
+async def test_without_a_bound_nobody_is_closed_for_silence(
+    limits: dict[str, Any], autojump_clock: MockClock
+) -> None:
+    async with wired(**limits) as (app, nursery):
+        peer = await connect(app, nursery, answers=False)
+        assert peer.of("welcome")[0]["ping"] is None
+        await trio.sleep(80_000)
+        assert peer.code is None
+
+
+# ---- fast clients -------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=200),
+)
+def test_law_no_span_of_time_has_more_frames_than_burst_and_rate_allow(
+    rate: int, burst: int, steps: list[tuple[float, bool]]
+) -> None:
+    now, allowance, passed = 0.0, Allowance(rate, burst, 0.0), list[float]()
+    for pause, moves in steps:
+        now += pause * moves
+        if allowance.take(now):
+            passed.append(now)
+    for first, begin in enumerate(passed):
+        for last in range(first, len(passed)):
+            assert last - first + 1 <= burst + rate * (passed[last] - begin) + 1e-6
+
+
+async def test_events_beyond_the_rate_are_refused_settled_and_never_run(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with wired(rate_limit=10, rate_burst=20) as (app, nursery):
+        peer = await connect(app, nursery)  # the hello was one
+        for _ in range(30):
+            peer.fire("add")
+        await wait_all_tasks_blocked()
+        assert [error["seq"] for error in peer.of("error")] == list(range(20, 31))
+        assert {error["code"] for error in peer.of("error")} == {"rate_limited"}
+        assert (peer.wire["count"], peer.of("patch")[-1]["ack"], peer.code) == (19, 19, None)
+        await trio.sleep(0.5)
+        for _ in range(6):
+            peer.fire("add")
+        await wait_all_tasks_blocked()
+        assert (peer.wire["count"], peer.of("patch")[-1]["ack"]) == (24, 35)
+        assert len(peer.of("error")) == 12
+    assert caplog.text.count("sends more than rate_limit=10 frames a second") == 1
+
+
+async def test_nonsense_beyond_the_rate_ends_the_connection() -> None:
+    async with wired(rate_limit=10, rate_burst=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        for _ in range(30):
+            peer.link.send("nonsense")
+        await wait_all_tasks_blocked()
+        assert (peer.code, len(peer.of("error"))) == (1008, 20)
+
+
+async def test_the_size_of_a_message_is_counted_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    async with wired(max_message_bytes=1000) as (app, nursery):
+        peer = await connect(app, nursery)
+        frame = '{"t":"event","seq":1,"name":"wire_root.wire.write","args":["%s"]}'
+        room = 1000 - len(frame) + 2
+        for text in ("x" * room, "é" * (room // 2)):
+            peer.link.send(frame.replace("1", str(len(peer.of("patch")) + 1), 1) % text)
+            await wait_all_tasks_blocked()
+        assert [len(row) for row in peer.wire["rows"]] == [room, room // 2]
+        peer.link.send(frame.replace("1", "3", 1) % ("é" * room))
+        await wait_all_tasks_blocked()
+        assert [error["code"] for error in peer.of("error")] == ["too_large"]
+        assert (peer.code, len(peer.wire["rows"])) == (1009, 2)
+    assert "max_message_bytes=1000" in caplog.text

@@ -218,6 +218,7 @@ def test_an_effect_is_a_name_and_arguments_and_goes_out_as_documented(
         (lambda: set_value("a", Asking.count), TypeError, "set_value takes a value, got <StateVar"),
         (lambda: console_log({1: 2}), TypeError, "console_log.value. takes what JSON can carry"),
         (lambda: console_log(float("nan")), TypeError, "what JSON can carry, got nan"),
+        (lambda: console_log([10**5000]), TypeError, "got .an int of 16610 bits"),
         (lambda: copy_to_clipboard(b"x"), TypeError, "copy_to_clipboard.text. takes text, got b"),  # pyright: ignore
     ],
 )

@@ -15,6 +15,7 @@ from actorstate import Effect
 from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
 from actorstate.state.patch import Operation
 from actorstate.web.outbox import Outbox
+from actorstate.web.protocol import PING, Ping
 
 PATH = "/state.a/count"
 
@@ -31,11 +32,11 @@ def welcome(version: int = 0, ack: int = 0) -> Welcome:
     return Welcome("token", version, ack, {"state.a": {"count": version}})
 
 
-def all_of(outbox: Outbox) -> list[Notice]:
+def all_of(outbox: Outbox) -> list[Notice | Ping]:
     return list(iter(outbox.take, None))
 
 
-def after(*notices: Notice) -> list[Notice]:
+def after(*notices: Notice) -> list[Notice | Ping]:
     """Give what comes out when a client that was welcomed is slow."""
     outbox = Outbox()
     outbox.put(welcome())
@@ -96,6 +97,26 @@ def test_effects_follow_the_patch_of_their_turn() -> None:
     merged = Patch(2, 0, (replace(2),), 0)
     assert after(patch(1, replace(1)), one, patch(2, replace(2)), two) == [merged, one, two]
     assert after(one, Ack(1), two) == [Ack(1), one, two]
+
+
+def test_effects_come_through_however_many_patches_come() -> None:
+    outbox, effect = Outbox(), Effect("set_focus", {"id": "a"})
+    outbox.put(welcome())
+    outbox.put(effect)
+    took: list[object] = []
+    for version in range(1, 4):
+        took.append(outbox.take())
+        outbox.put(patch(version))
+    assert took == [welcome(), patch(1), effect]
+    assert outbox.take() == Patch(3, 0, (), 1)
+
+
+def test_a_ping_comes_first_and_once() -> None:
+    outbox = Outbox()
+    outbox.put(welcome())
+    outbox.ping()
+    outbox.ping()
+    assert list(iter(outbox.take, None)) == [PING, welcome()]
 
 
 def test_a_welcome_makes_what_waits_superfluous() -> None:

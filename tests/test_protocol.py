@@ -122,11 +122,12 @@ def test_notices_are_written_as_documented() -> None:
     for notice, frame in frames:
         assert json.loads(encode(notice, "session")) == frame
     welcome = Welcome("token", 7, 4, {"state.a": {"b": 1}})
-    assert json.loads(encode(welcome, "session")) == {
+    assert json.loads(encode(welcome, "session", 40)) == {
         "t": "welcome",
         "token": "token",
         "session": "session",
         "version": 7,
         "ack": 4,
+        "ping": 40,
         "state": {"state.a": {"b": 1}},
     }

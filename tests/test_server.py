@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -653,6 +654,31 @@ async def test_half_a_handshake_is_refused(address: str, missing: str) -> None:
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 426"))
 
 
+@pytest.mark.parametrize(
+    "odd", ["Host: \xff", "Host: xn--\x7f\xe9", "Connection: \xff", "Sec-WebSocket-Protocol: \xff",
+            "Sec-WebSocket-Extensions: \xff", "Sec-WebSocket-Key: \xff"]
+)  # fmt: skip
+async def test_a_handshake_that_is_not_ascii_is_answered_and_raises_nothing(
+    address: str, odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = {
+        "Host": "a",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    lines = [f"{key}: {value}" for key, value in right.items() if key != odd.partition(":")[0]]
+    head = "\r\n".join(["GET /_actorstate/ws HTTP/1.1", *lines, odd, "", ""])
+    stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
+    with trio.fail_after(5):
+        async with stream:
+            await stream.send_all(head.encode("latin-1"))
+            answer = bytes(await stream.receive_some())
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 101"))
+    assert caplog.text == ""
+
+
 async def test_an_oversized_message_closes_its_connection_alone(address: str) -> None:
     async with connected(address) as good, connected(address) as bad:
         await good.hello()
@@ -708,7 +734,7 @@ async def test_a_client_that_reads_nothing_is_cut_off_and_costs_no_more(
         token = (await tab.hello())["token"]
         sent = 0
         with trio.fail_after(30):
-            while "took nothing for 0.5 s" not in caplog.text:
+            while "takes nothing" not in caplog.text:
                 async with app.modify_state(token) as state:
                     state.get_substate(Served).text = f"{sent}" * 3000
                 sent += 1
@@ -721,6 +747,43 @@ async def test_a_client_that_reads_nothing_is_cut_off_and_costs_no_more(
         # It comes back, and finds the whole state.
         async with connected(address) as back:
             assert (await back.hello(token=token))["version"] == sent
+
+
+async def test_a_line_that_swallows_everything_is_found_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    limits = ConnectionLimits(ping_interval=0.2, ping_timeout=0.2)
+    async with (
+        serving(connections=limits, disconnect_grace=0) as (_, address),
+        trio.open_nursery() as nursery,
+    ):
+        swallows = trio.Event()
+
+        async def pump(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+            async for data in source:
+                if not swallows.is_set():
+                    await sink.send_all(data)
+
+        async def relay(near: trio.SocketStream) -> None:
+            far = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
+            async with near, far, trio.open_nursery() as both:
+                both.start_soon(pump, near, far)
+                both.start_soon(pump, far, near)
+
+        serve_relay = functools.partial(trio.serve_tcp, relay, 0, host="127.0.0.1")
+        [listener] = await nursery.start(serve_relay)
+        port = listener.socket.getsockname()[1]
+        async with connected(f"http://127.0.0.1:{port}") as tab:
+            await tab.hello()
+            for _ in range(3):
+                assert (await tab.receive()) == {"t": "ping"}
+                await tab.send(t="pong")
+            swallows.set()
+            with trio.fail_after(10):
+                while "is silent" not in caplog.text:
+                    await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
 
 
 async def test_leaving_the_app_closes_its_sockets_with_going_away() -> None:

@@ -22,11 +22,13 @@ from actorstate import (
     event,
     redirect,
 )
+from actorstate.actors.messages import Patch
 from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
 from actorstate.state.handlers import Invocation, as_follow_ups, as_invocation
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.tree import Schema, StateTree
 from actorstate.state.turn import hold, release
+from actorstate.web.protocol import encode
 
 
 class Color(enum.Enum):
@@ -746,6 +748,31 @@ def test_assigning_a_value_of_another_type_changes_nothing_and_says_so(
     release(turn)
     assert getattr(shapes, var) is before
     assert turn.commit() is None
+
+
+@pytest.mark.parametrize("var", ["count", "maybe", "numbers", "table", "chosen", "anything"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_int_that_python_makes_no_text_of_is_refused(var: str, sign: int) -> None:
+    """Kept, it would be a state that can be sent to no browser any more, and stored nowhere."""
+
+    def value(number: int) -> Any:
+        inside = {"numbers": [1, number], "table": {"a": [number]}, "chosen": {number},
+                  "anything": {"a": [number]}}  # fmt: skip
+        return inside.get(var, number)
+
+    tree = make_tree()
+    shapes = tree.state(Shapes)
+    turn = tree.open_turn("test")
+    hold(turn)
+    setattr(shapes, var, value(sign * 10**4299))
+    with pytest.raises(TypeError, match=rf"Shapes\.{var}.* takes .*got .*an int of 14285 bits"):
+        setattr(shapes, var, value(sign * 10**4300))
+    with pytest.raises(TypeError, match="an int of 14285 bits"):
+        shapes.numbers.append(sign * 10**4300)
+    release(turn)
+    commit = turn.commit()
+    assert commit is not None
+    assert len(encode(Patch(1, 1, commit.operations), "session")) > 4300
 
 
 def test_assigning_stores_the_states_own_copy() -> None:

@@ -33,6 +33,7 @@ from cattrs.gen import (
 )
 
 from actorstate.state.json_types import (
+    encodable_int,
     encodable_text,
     encode_json,
     evaluated,
@@ -65,8 +66,10 @@ values nested too deep meet.
 
 def _json_value(value: Any, _: Any) -> Any:
     """Let through what JSON can carry, where nothing narrower is declared."""
-    if value is None or type(value) in (bool, int):
+    if value is None or type(value) is bool:
         return value
+    if type(value) is int:
+        return encodable_int(value)
     if type(value) is str:
         return encodable_text(value)
     if type(value) is float:

@@ -16,6 +16,7 @@ import attrs
 
 from actorstate.state.convert import UNFIT, make_converter
 from actorstate.state.expressions import Expression, JsonValue
+from actorstate.state.json_types import short
 
 _converter: Final = make_converter(detailed_validation=False)
 
@@ -203,7 +204,7 @@ def _json(value: object, what: str) -> JsonValue:
         return cast("JsonValue", _converter.structure(value, object))
     except UNFIT as error:
         _refuse_expression(what, value)
-        message = f"{what}(value) takes what JSON can carry, got {value!r}"
+        message = f"{what}(value) takes what JSON can carry, got {short(value)}"
         raise TypeError(message) from error
 
 

@@ -49,6 +49,7 @@ from typing import (
     TypeVar,
     Union,
     cast,
+    final,
     get_args,
     get_origin,
     get_type_hints,
@@ -74,7 +75,18 @@ PATHS: Final = (Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath)
 _MAX_EXACT_SECONDS: Final = 2**53 // 10**6  # beyond, a float has no room for microseconds
 
 
-_repr: Final = reprlib.Repr()
+MOST_BITS: Final = 14_284
+"""Of an int: 4,300 digits. Python writes no longer one as text, and so none as JSON."""
+
+
+@final
+class _Repr(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        is_too_long = x.bit_length() > MOST_BITS
+        return f"an int of {x.bit_length()} bits" if is_too_long else super().repr_int(x, level)
+
+
+_repr: Final = _Repr()
 _repr.maxstring = _repr.maxother = 80
 
 
@@ -299,6 +311,14 @@ def encodable_text(value: Any, _: Any = None) -> str:
         message = f"expected text that is Unicode, got {short(value)}, with half a surrogate pair"
         raise ValueError(message) from None
     return text
+
+
+def encodable_int(value: int) -> int:
+    """Take a whole number that JSON can carry, and Python can write."""
+    if value.bit_length() > MOST_BITS:
+        message = f"expected int, got {short(value)}; Python makes no text of over 4300 digits"
+        raise ValueError(message)
+    return value
 
 
 def finite_float(value: Any, _: Any = None) -> float:

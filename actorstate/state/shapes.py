@@ -28,9 +28,11 @@ import attrs
 
 from actorstate.state.convert import make_converter, rebuild
 from actorstate.state.json_types import (
+    MOST_BITS,
     PATHS,
     NoJsonFormError,
     bare,
+    encodable_int,
     encodable_text,
     field_types,
     finite_decimal,
@@ -183,7 +185,8 @@ class ScalarShape(Shape):
 
     def __init__(self, declared: Any, normal: Callable[[Any], Any] | None) -> None:
         super().__init__(declared)
-        self.exact_type: type | None = declared if normal is None else None
+        # Where an int is kept as it is, its length is looked at: see `encodable_int`.
+        self.exact_type: type | None = declared if normal is None or declared is int else None
         self.normal = normal
         """Gives the form in which a value is kept; None if every value is kept as it is."""
 
@@ -243,9 +246,16 @@ def _float(value: Any) -> float:
     return value if type(value) is float and math.isfinite(value) else finite_float(value)
 
 
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        message = f"expected int, got {short(value)}"
+        raise ValueError(message)
+    return encodable_int(value)
+
+
 _SCALARS: Final[dict[Any, Callable[[Any], Any] | None]] = {
     bool: None,
-    int: None,
+    int: _int,
     type(None): None,
     bytes: None,
     date: None,
@@ -331,7 +341,11 @@ class ListShape(_Container):
 
     def _own_all(self, values: Sequence[Any], node: Any, start: int) -> list[Any]:
         item, place = self.item, node.actorstate_place
-        if item.exact_type is not None and set(map(type, values)) <= {item.exact_type}:
+        exact = item.exact_type
+        is_quick = exact is not None and set(map(type, values)) <= {exact}
+        if is_quick and (
+            exact is not int or max(map(int.bit_length, values), default=0) <= MOST_BITS
+        ):
             return list(values)
         return [
             self._own_at(item, value, place, node, index)

@@ -38,6 +38,7 @@ import msgspec
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet
+from actorstate.state.json_types import MOST_BITS
 from actorstate.state.nodes import orphan
 from actorstate.state.patch import Operation
 from actorstate.state.record import Record
@@ -258,7 +259,8 @@ class VarPlace:
         old = getattr(state, var.name)
         if value is old:  # it is after `self.items += ...`, which has changed it
             return
-        if type(value) is not var.exact_type:
+        exact = var.exact_type
+        if type(value) is not exact or (exact is int and value.bit_length() > MOST_BITS):
             value = var.own(value, self)
             log = self.open_log()  # once more: copying may take a thread long
             if var.holds_nodes:

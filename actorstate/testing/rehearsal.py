@@ -56,6 +56,12 @@ from actorstate.testing.play import (
     silence,
 )
 from actorstate.testing.tab import Tab, label_of
+from actorstate.web.limits import ConnectionLimits
+
+# A line in memory is neither slow nor dead; and time that passes is the program's.
+_PATIENT: Final = ConnectionLimits(
+    send_timeout=math.inf, ping_interval=math.inf, rate_limit=math.inf
+)
 
 TIME_PASSES: Final = "time passes"
 """The name of a step of time before it is known how much of it passes."""
@@ -161,7 +167,7 @@ class Rehearsal:
         self._app.use_conductor(self)
         with trio.CancelScope() as everything:
             async with self._app, Lines() as lines:
-                site = await self._app.open_site()
+                site = attrs.evolve(await self._app.open_site(), limits=_PATIENT)
                 self._tab = Tab(site, lines.nursery, self._play.path, {}, math.inf)
                 try:
                     await self._run()

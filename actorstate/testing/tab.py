@@ -372,6 +372,8 @@ class Tab:
                 self._take_error(frame)
             case "effect":
                 self.effects.append(Effect(frame["name"], frame["args"]))
+            case "ping" if self._link is not None:
+                self._link.send('{"t":"pong"}')
             case _:
                 pass
         self._settle(frame.get("ack", 0))
@@ -407,6 +409,7 @@ class Tab:
             self._say_hello()
         if seq is not None:
             self._failures[seq] = error
+            self._waiting.pop(seq, None)
 
     def _settle(self, ack: int) -> None:
         for seq in [seq for seq in self._waiting if seq <= ack]:

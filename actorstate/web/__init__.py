@@ -1,6 +1,7 @@
 """The web: one port for pages and sockets.
 
 - ``server``      accepts connections, tells upgrades from requests
+- ``asgi``        the way in by another server, inside another application
 - ``http``        requests for pages, by HTTP/1.1
 - ``answers``     what they get: pages, ``client.js``, ``style.css``, ``/healthz``, ``/readyz``
 - ``site``        what an app has for those who connect

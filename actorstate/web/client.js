@@ -957,9 +957,11 @@
   // What the server refused stays in the field, for the person to mend, as long as it has focus
   // or is part of a form.
   function keepRefusedEdit(seq) {
-    for (const [field, edit] of edits) {
-      const isKept = document.activeElement === field || isSentByForm(field);
-      if (edit.seq === seq && isKept) edit.isUnsent = true;
+    for (const [field, edit] of [...edits]) {
+      if (edit.seq !== seq) continue;
+      edit.seq = 0; // settled, though perhaps no acknowledgement says so
+      if (document.activeElement === field || isSentByForm(field)) edit.isUnsent = true;
+      giveBack(field);
     }
   }
 
@@ -1255,6 +1257,7 @@
   const FIRST_DELAY_MS = 200;
   const MAX_DELAY_MS = 5000;
   const RETURN_MS = 1000; // within so long all browsers of a server that went away come back
+  const SILENCE_MS = 60000; // how long a server may say nothing, until it says itself how long
   const OPEN_TIMEOUT_MS = 10000; // a server behind a dead route answers nothing, for minutes
   const STEADY_MS = 5000; // a connection that held so long ends the row of failures
   const TOKEN_KEY = "actorstate.token";
@@ -1273,6 +1276,7 @@
 
   const link = {
     socket: null, isWelcomed: false, isStopped: false, failures: 0, timer: null, steadyTimer: null,
+    silence: SILENCE_MS, silenceTimer: null,
   };
 
   // sessionStorage is this tab's own and survives a reload. Where it is forbidden, a reload
@@ -1325,8 +1329,16 @@
   function sayHello(socket) {
     if (link.socket !== socket) return;
     clearTimeout(link.timer);
+    awaitSign();
     const path = location.pathname + location.search;
     socket.send(JSON.stringify({ t: "hello", token, instance, version: tab.version, path }));
+  }
+
+  // A line may be dead at the far end, and no socket says so. The server sends a ping at the latest
+  // when it has said nothing else for a while, so from one that is there something is heard.
+  function awaitSign() {
+    clearTimeout(link.silenceTimer);
+    if (link.silence !== null) link.silenceTimer = setTimeout(abandon, link.silence);
   }
 
   // Closing takes as long as the other side takes to answer, so we do not wait for it.
@@ -1342,6 +1354,7 @@
     link.isWelcomed = false;
     clearTimeout(link.timer);
     clearTimeout(link.steadyTimer);
+    clearTimeout(link.silenceTimer);
     if (FINAL.has(code)) return stop(FINAL.get(code));
     if (code === TOO_LARGE) giveUpLargestEvent();
     showMarkSoon();
@@ -1386,10 +1399,11 @@
 
   const FRAMES = new Map([
     ["welcome", welcome], ["patch", patch], ["ack", ({ ack }) => settle(ack)],
-    ["error", showError], ["effect", performEffect],
+    ["error", showError], ["effect", performEffect], ["ping", answerPing],
   ]);
 
   function receive(data) {
+    awaitSign();
     const frame = JSON.parse(data);
     const handle = FRAMES.get(frame.t);
     if (handle === undefined) console.warn("actorstate: unknown frame", frame);
@@ -1400,12 +1414,18 @@
     keepToken(frame.token);
     tab.state = frame.state;
     tab.version = frame.version;
+    link.silence = typeof frame.ping === "number" ? frame.ping * 1000 : null;
+    awaitSign();
     link.isWelcomed = true;
     link.steadyTimer = setTimeout(() => { link.failures = 0; }, STEADY_MS);
     hideMark();
     updateAll();
     settle(frame.ack);
     for (const event of events.waiting) link.socket.send(event.frame);
+  }
+
+  function answerPing() {
+    link.socket.send('{"t":"pong"}');
   }
 
   // What several turns changed may come as one; base says to which version it applies.
@@ -1424,10 +1444,12 @@
     settle(ack);
   }
 
-  // An error is not an acknowledgement: the server sends that, too.
+  // An error about an event settles it: it comes to nothing, acknowledged or not.
   function showError({ seq, code, message, where }) {
     if (code === "bad_token") return beginAnew();
     console.warn("actorstate:", code, message, where ?? "");
+    if (code === "too_large") return; // it is given up when the server closes, which is next
+    events.waiting = events.waiting.filter((event) => event.seq !== seq);
     keepRefusedEdit(seq);
     resets.delete(seq);
     toast(message);

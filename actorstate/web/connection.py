@@ -29,14 +29,18 @@ from actorstate.state.router import Router
 from actorstate.web.outbox import Outbox
 from actorstate.web.protocol import (
     EventFrame,
+    Frame,
     FrameError,
     Handshake,
     Hello,
+    Ping,
+    Pong,
     decode,
     encode,
     to_event,
     to_router,
 )
+from actorstate.web.rate import Allowance
 from actorstate.web.site import Site
 
 logger: Final = logging.getLogger("actorstate.web")
@@ -45,6 +49,7 @@ GOING_AWAY: Final = 1001
 """The close code after which a client shall reconnect (RFC 6455, section 7.4.1)."""
 POLICY_VIOLATION: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
+TOO_LARGE: Final = 1009
 WRONG_PROTOCOL: Final = 4002
 
 T = TypeVar("T")
@@ -94,10 +99,12 @@ class SocketConnection:
         self._session: Final = secrets.token_hex(8)
         self._outbox: Final = Outbox()
         self._bell: Bell | None = None
-        self._next: Notice | None = None
+        self._next: Notice | Ping | None = None
         self._mailbox: Mailbox | None = None
         self._event: Event | None = None
-        self._sends_since: float | None = None
+        self._is_sending = False
+        self._said = self._heard = self._asked = now = trio.current_time()
+        self._allowance: Final = Allowance(site.limits.rate_limit, site.limits.rate_burst, now)
         self._instance = ""
         self._router: Router | None = None
         self._scope: Final = trio.CancelScope()
@@ -126,14 +133,17 @@ class SocketConnection:
         if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
             self._scope.cancel()
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
         if self._bell is not None and self._bell.sleeps:
             # On its way from here on, so that nothing is merged for a client that keeps up.
             self._next = self._outbox.take()
             self._bell.ring()
 
-    def close(self) -> None:
+    def close(self, code: int = GOING_AWAY) -> None:
         """End the connection once what lies in the outbox is sent; its client reconnects."""
-        self._is_closing = True
+        self._is_closing, self._code = True, code
         if self._bell is None:
             self._scope.cancel()
         else:
@@ -153,7 +163,7 @@ class SocketConnection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
-                    self._code = await self._read()
+                    await self._read()
                     nursery.cancel_scope.cancel()
         finally:
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
@@ -161,13 +171,14 @@ class SocketConnection:
 
     async def _write(self) -> None:
         self._bell = Bell()
+        silence = self._site.limits.longest_silence
         try:
             while True:
                 while (notice := self._next or self._outbox.take()) is not None:
                     self._next = None
-                    self._sends_since = trio.current_time()
-                    await self._socket.send_message(encode(notice, self._session))
-                    self._sends_since = None
+                    self._is_sending, self._said = True, trio.current_time()
+                    await self._socket.send_message(encode(notice, self._session, silence))
+                    self._is_sending = False
                 if self._is_closing:
                     break
                 if self._outbox.wants_welcome() and self._mailbox is not None:
@@ -177,11 +188,10 @@ class SocketConnection:
             pass
         self._scope.cancel()
 
-    async def _read(self) -> int:
-        """Read until the end; give the code to close with."""
+    async def _read(self) -> None:
         try:
             with self._reading:
-                return await self._read_frames()
+                await self._read_frames()
             if self._mailbox is not None:
                 await self._watched(trio.sleep_forever)  # the actor closes this when it has ended
         except (ConnectionClosed, ActorDeadError):
@@ -189,35 +199,30 @@ class SocketConnection:
         finally:
             if self._mailbox is not None:
                 _detach(self, self._mailbox)
-        return GOING_AWAY
 
-    async def _read_frames(self) -> int:
+    async def _read_frames(self) -> None:
         hello = await self._read_hello()
-        if hello is None:
-            return POLICY_VIOLATION
         self._instance = hello.instance
         token = hello.token if hello.token is not None else self._site.mint.mint()
         if not self._site.has_room_for(token):
-            return await self._turn_away()
+            self.send(Failure("unavailable", "there are too many tabs at the moment"))
+            await self._hang_up(TRY_AGAIN_LATER)
         self._router = to_router(hello, token, self._handshake, self._session)
         mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
         on_load = self._site.on_load.get(self._router.path, ())
-        await mailbox.post_when_room(Attach(self, on_load))
+        await self._watched(lambda: mailbox.post_when_room(Attach(self, on_load)))
         self._mailbox = mailbox
-        return await self._watched(lambda: self._read_events(mailbox))
+        await self._watched(lambda: self._read_events(mailbox))
 
-    async def _turn_away(self) -> NoReturn:
-        """Let the tab come again later: there are as many in memory as may be."""
-        self.send(Failure("unavailable", "there are too many tabs at the moment"))
-        self._code = TRY_AGAIN_LATER
-        self.close()
-        await trio.sleep_forever()  # until the writer has told, and ends this
+    async def _hang_up(self, code: int) -> NoReturn:
+        self.close(code)
+        await trio.sleep_forever()  # until the writer has told what there is, and ends this
 
-    async def _read_hello(self) -> Hello | None:
+    async def _read_hello(self) -> Hello:
         with trio.move_on_after(_HELLO_TIMEOUT):
             while True:
-                frame = self._decode(await self._socket.get_message())
+                frame = await self._receive()
                 if isinstance(frame, Hello):
                     if frame.token is None or self._site.mint.is_ours(frame.token):
                         return frame
@@ -225,8 +230,9 @@ class SocketConnection:
                     text = "this token was not given out here; say hello again without it"
                     self.send(Failure("bad_token", text, where="$.token"))
                 elif frame is not None:
-                    self.send(Failure("bad_frame", "expected a hello first", frame.seq, "$.t"))
-        return None
+                    seq = frame.seq if isinstance(frame, EventFrame) else None
+                    self.send(Failure("bad_frame", "expected a hello first", seq, "$.t"))
+        return await self._hang_up(POLICY_VIOLATION)
 
     async def _read_events(self, mailbox: Mailbox) -> NoReturn:
         """Read events for ever. May be cut off and begun anew; no event is lost by that."""
@@ -236,18 +242,54 @@ class SocketConnection:
                 # socket, and TCP makes the sender wait.
                 await mailbox.post_when_room(self._event)
                 self._event = None
-            frame = self._decode(await self._socket.get_message())
+                self._heard = trio.current_time()  # nobody has listened meanwhile
+            frame = await self._receive()
             if isinstance(frame, EventFrame):
                 self._event = to_event(frame, self._instance)
-            elif frame is not None:
+            elif isinstance(frame, Hello):
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
 
-    def _decode(self, data: str | bytes) -> Hello | EventFrame | None:
+    async def _receive(self) -> Frame | None:
+        """Wait for the next frame; None for one that comes to nothing."""
+        data = await self._receive_message()
+        is_allowed = self._allowance.take(self._heard)
         try:
-            return decode(data)
+            frame = decode(data)
         except FrameError as error:
+            frame = None
             self.send(Failure("bad_frame", str(error), where=error.where))
-            return None
+        return frame if is_allowed else await self._refuse(frame)
+
+    async def _receive_message(self) -> str | bytes:
+        try:
+            data = await self._socket.get_message()
+        except ConnectionClosed as closed:
+            if closed.reason is not None and closed.reason.code == TOO_LARGE:
+                self._tell_too_large()  # so much that it was not even read
+            raise
+        self._heard = trio.current_time()
+        if _is_larger(data, self._site.limits.max_message_bytes):
+            self._tell_too_large()
+            self.send(Failure("too_large", "this message is too large for the server"))
+            await self._hang_up(TOO_LARGE)
+        return data
+
+    def _tell_too_large(self) -> None:
+        most = self._site.limits.max_message_bytes
+        self._site.admission.log.warning(
+            "a client sends more than max_message_bytes=%d at once, and is sent away", most
+        )
+
+    async def _refuse(self, frame: Frame | None) -> None:
+        """Let a frame come to nothing that came too fast; an event is settled by that."""
+        limit = self._site.limits.rate_limit
+        self._site.admission.log.warning(
+            "a client sends more than rate_limit=%g frames a second, and is refused", limit
+        )
+        if isinstance(frame, EventFrame):
+            self.send(Failure("rate_limited", "this page sends too much at once", frame.seq))
+        elif not isinstance(frame, Pong):  # nobody sends others so often who means well
+            await self._hang_up(POLICY_VIOLATION)
 
     # ---- what is due -----------------------------------------------------------------------
 
@@ -259,14 +301,39 @@ class SocketConnection:
 
     def _look(self) -> float:
         """Do what is due, and tell when to look again."""
-        now = trio.current_time()
-        send_timeout = self._site.limits.send_timeout
-        since = now if self._sends_since is None else self._sends_since
-        if since + send_timeout <= now:
-            logger.info("connection %s took nothing for %g s", self._session, send_timeout)
+        now, limits = trio.current_time(), self._site.limits
+        if self._event is not None or self._reading.cancel_called:  # then nobody listens
+            self._heard = now
+        taken_by = (self._said if self._is_sending else now) + limits.send_timeout
+        heard_by = self._heard + limits.longest_silence
+        if taken_by <= now or heard_by <= now:
+            fault = "takes nothing" if taken_by <= now else "is silent"
+            logger.info("connection %s %s; closing it", self._session, fault)
             self._scope.cancel()
             return math.inf
-        return since + send_timeout
+        ask_at = self._last_sign + limits.ping_interval
+        if ask_at <= now:
+            self._ask()
+            ask_at = now + limits.ping_interval
+        return min(taken_by, heard_by, ask_at)
+
+    @property
+    def _last_sign(self) -> float:
+        """When both ends had a sign of each other, or one was asked for the last time."""
+        return max(self._asked, min(self._heard, self._said))
+
+    def _ask(self) -> None:
+        """Ask the client for a sign, which is one for the client, too."""
+        self._asked = trio.current_time()
+        self._outbox.ping()
+        self._wake_writer()
+
+
+def _is_larger(data: str | bytes, most: int) -> bool:
+    """Tell whether a message has more bytes on the wire than it may have."""
+    if isinstance(data, bytes):
+        return len(data) > most
+    return 4 * len(data) > most and len(data.encode(errors="surrogatepass")) > most
 
 
 def _detach(connection: SocketConnection, mailbox: Mailbox) -> None:

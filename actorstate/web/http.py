@@ -21,6 +21,16 @@ _LINGER: Final = 1.0  # seconds
 _MOST_HEAD_BYTES: Final = 16 * 1024
 _RECEIVE_BYTES: Final = 8 * 1024
 
+_HANDSHAKE: Final = frozenset(
+    (
+        b"connection",
+        b"upgrade",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+    )
+)
+
 
 @final
 @attrs.frozen
@@ -34,9 +44,16 @@ class Upgrade:
     """Its headers by name, in lower case."""
 
     def head(self) -> bytes:
-        """The bytes of the request, for who parses it next."""
-        lines = [b"GET " + self.request.target + b" HTTP/1.1"]
-        lines += [name + b": " + value for name, value in self.request.headers]
+        """The bytes of the request, for who parses it next: what makes it a handshake, in ASCII.
+
+        wsproto raises UnicodeError at a header that is none, and at a host that is no IDNA.
+        """
+        lines = [b"GET " + self.request.target + b" HTTP/1.1", b"Host: _"]
+        lines += [
+            name + b": " + value.decode("ascii", "replace").encode("ascii", "replace")
+            for name, value in self.request.headers
+            if name in _HANDSHAKE
+        ]
         return b"\r\n".join([*lines, b"", b""]) + self.unread
 
     @property

@@ -8,14 +8,16 @@ takes no patch before it has one. Effects and errors cannot be merged; they are 
 
 What waits comes out in this order, whatever the order in which it came:
 
-1. errors, so that none is overtaken by the acknowledgement that settles its event;
-2. a welcome (the first of all comes before the errors, too);
-3. the patch, with the acknowledgements that came after it;
-4. the acknowledgement, if no patch has it;
-5. effects, each after the patch of its turn; what later turns changed may be in that as well.
+1. a ping;
+2. errors, so that none is overtaken by the acknowledgement that settles its event;
+3. a welcome (the first of all comes before the errors, too);
+4. effects whose patch is out: else a client that is always late would see patches only;
+5. the patch, with the acknowledgements that came after it;
+6. the acknowledgement, if no patch has it;
+7. effects, each after the patch of its turn; what later turns changed may be in that as well.
 
-While it is stale, what is in the places 3 to 5 waits for the welcome: no acknowledgement may come
-before the state of which it speaks.
+While it is stale, what is in the last three places waits for the welcome: no acknowledgement may
+come before the state of which it speaks.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import attrs
 from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
 from actorstate.state.effects import Effect
 from actorstate.state.patch import Operation, var_of, weight
+from actorstate.web.protocol import PING, Ping
 
 _MOST_NOTICES: Final = 1000
 """How many effects, and how many errors, may wait."""
@@ -42,12 +45,13 @@ class Outbox:
 
     __slots__ = (
         "_ack", "_effects", "_errors", "_first_ack", "_has_asked", "_is_welcomed", "_merged",
-        "_patch", "_welcome", "is_stale",
+        "_patch", "_pings", "_ready", "_welcome", "is_stale",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._errors: Final[list[Failure]] = []
         self._effects: Final[list[Effect]] = []
+        self._ready = 0
         self._welcome: Welcome | None = None
         self._first_ack: int | None = None
         self._is_welcomed = False
@@ -57,6 +61,7 @@ class Outbox:
         self.is_stale: bool = False
         """Whether patches were let go, and no welcome has come since."""
         self._has_asked = False
+        self._pings = False
 
     @property
     def is_empty(self) -> bool:
@@ -68,6 +73,7 @@ class Outbox:
             or self._welcome
             or self._has_patch
             or self._ack
+            or self._pings
         )
 
     @property
@@ -139,27 +145,36 @@ class Outbox:
         """Forget what shows the state, or speaks of it; a welcome brings all that."""
         self._welcome = self._patch = self._merged = self._ack = None
 
+    def ping(self) -> None:
+        """Let the client be asked for a sign."""
+        self._pings = True
+
     def wants_welcome(self) -> bool:
         """Tell whether a welcome is to be asked for now: once for each time it got stale."""
         is_due, self._has_asked = self.is_stale and not self._has_asked, True
         return is_due
 
-    def take(self) -> Notice | None:
+    def take(self) -> Notice | Ping | None:
         """Give what is to be sent next; None for nothing."""
+        if self._pings:
+            self._pings = False
+            return PING
         if self._errors and (self._is_welcomed or self._first_ack is None):
             return self._errors.pop(0)
         if self._welcome is not None:
             welcome, self._welcome = self._welcome, None
             self._is_welcomed = True
             return welcome
+        if self._ready:
+            self._ready -= 1
+            return self._effects.pop(0)
         return None if self.is_stale else self._take_rest()
 
     def _take_rest(self) -> Notice | None:
-        if self._merged is not None:
-            patch, self._merged = self._merged.as_patch(), None
-            return patch
-        if self._patch is not None:
-            patch, self._patch = self._patch, None
+        if self._has_patch:
+            patch = self._patch if self._merged is None else self._merged.as_patch()
+            self._patch = self._merged = None
+            self._ready = len(self._effects)
             return patch
         if self._ack is not None:
             ack, self._ack = self._ack, None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -69,6 +70,20 @@ class EventFrame:
     args: Any = attrs.field(factory=list[Any])
 
 
+@final
+@attrs.frozen
+class Pong:
+    """The answer to a ping: the client is there."""
+
+
+@final
+class Ping:
+    """A frame that asks the client for a sign, and is one. There is one of it."""
+
+
+PING: Final = Ping()
+
+
 # A frame that is right is read without the bookkeeping that says where one is wrong; a wrong one
 # is read again, with it.
 _fast: Final = make_converter(detailed_validation=False)
@@ -86,11 +101,13 @@ for _converter in (_fast, _exact):
         ),
     )
 
-_FRAMES: Final[dict[str, type[Hello | EventFrame]]] = {"hello": Hello, "event": EventFrame}
+Frame = Hello | EventFrame | Pong
+
+_FRAMES: Final[dict[str, type[Frame]]] = {"hello": Hello, "event": EventFrame, "pong": Pong}
 _READERS: Final = {record: _fast.get_structure_hook(record) for record in _FRAMES.values()}
 
 
-def decode(data: str | bytes) -> Hello | EventFrame:
+def decode(data: str | bytes) -> Frame:
     """Read one frame of a client.
 
     Raises:
@@ -113,7 +130,7 @@ def decode(data: str | bytes) -> Hello | EventFrame:
     return frame
 
 
-def _explain(fields: dict[str, Any], record: type[Hello | EventFrame]) -> Hello | EventFrame:
+def _explain(fields: dict[str, Any], record: type[Frame]) -> Frame:
     try:
         return _exact.structure(fields, record)
     except UNFIT as error:
@@ -133,7 +150,7 @@ def _read_object(data: str) -> dict[str, Any]:
     return cast("dict[str, Any]", fields)
 
 
-def _check_bounds(frame: Hello | EventFrame) -> None:
+def _check_bounds(frame: Frame) -> None:
     if isinstance(frame, EventFrame) and not 0 < frame.seq <= _MOST_SEQ:
         message = "expected a number from 1"
         raise FrameError(message, "$.seq")
@@ -185,14 +202,16 @@ def to_router(hello: Hello, token: str, handshake: Handshake, session: str) -> R
     )
 
 
-def encode(notice: Notice, session: str) -> str:
+def encode(notice: Notice | Ping, session: str, longest_silence: float = math.inf) -> str:
     """Write one frame to a client.
 
     Args:
         notice: what it says.
         session: the name of the connection, for a welcome.
+        longest_silence: seconds after which a client that has heard nothing may take the server
+            for gone, for a welcome.
     """
-    return msgspec.json.encode(_as_frame(notice, session)).decode()
+    return msgspec.json.encode(_as_frame(notice, session, longest_silence)).decode()
 
 
 def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
@@ -209,7 +228,7 @@ def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
     return msgspec.Raw(b"{" + b",".join(members) + b"}")
 
 
-def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
+def _as_frame(notice: Notice | Ping, session: str, longest_silence: float) -> dict[str, Any]:
     match notice:
         case Patch(version, ack, ops, base):
             frames = [operation.to_json() for operation in ops]
@@ -230,5 +249,8 @@ def _as_frame(notice: Notice, session: str) -> dict[str, Any]:
                 "session": session,
                 "version": version,
                 "ack": ack,
+                "ping": longest_silence,
                 "state": _encode_state(state),
             }
+        case Ping():
+            return {"t": "ping"}

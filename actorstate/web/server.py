@@ -28,7 +28,6 @@ from actorstate.web.site import Site
 logger: Final = logging.getLogger("actorstate.web")
 
 _HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
-_MOST_MESSAGE_CHARACTERS: Final = 1024 * 1024
 # Frames that trio-websocket may hold between its reader and ours. None: what we have not asked
 # for stays with the sender.
 _READ_AHEAD: Final = 1
@@ -165,7 +164,7 @@ def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | No
 
 async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, peer: Peer) -> None:
     async with trio.open_nursery() as nursery:
-        socket = await _shake_hands(nursery, stream, upgrade)
+        socket = await _shake_hands(site, nursery, stream, upgrade)
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
                 handshake = Handshake(upgrade.headers, peer.address)
@@ -179,14 +178,15 @@ async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, 
 
 
 async def _shake_hands(
-    nursery: trio.Nursery, stream: trio.abc.Stream, upgrade: Upgrade
+    site: Site, nursery: trio.Nursery, stream: trio.abc.Stream, upgrade: Upgrade
 ) -> WebSocketConnection | None:
     with trio.move_on_after(_HANDSHAKE_TIMEOUT):
         proposal = await wrap_server_stream(
             nursery,
             cast("trio.abc.Stream", _Replayed(stream, upgrade.head())),
             message_queue_size=_READ_AHEAD,
-            max_message_size=_MOST_MESSAGE_CHARACTERS,
+            # In characters; what has fewer and is too large all the same is found by us.
+            max_message_size=site.limits.max_message_bytes,
         )
         offered = SUBPROTOCOL in proposal.proposed_subprotocols
         return await proposal.accept(subprotocol=SUBPROTOCOL if offered else None)
