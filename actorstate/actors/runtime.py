@@ -730,7 +730,8 @@ class TrioActor(pykka.Actor):
             if being_done is not None:
                 await being_done
                 # Messages that lie there are taken without waiting; a cancelled actor takes no
-                # more. Nobody could cancel it in the step of a message that awaits nothing.
+                # more. In the step of one that awaits nothing nobody else could cancel it; if it
+                # did so itself, the actor ends with its fair share.
                 await trio.lowlevel.checkpoint_if_cancelled()
             self._envelope = None
             if self._stop_asked and self.may_end:

@@ -1,8 +1,8 @@
 """The token actor: owns one state tree, and lets one turn at a time change it.
 
 Two ways in, one way out: an event opens a turn and runs its handler here; a turn request lends
-the turn to a holder elsewhere. Both leave through `TokenActor._conclude`, where the store takes
-the commit and only then anyone is told.
+the turn to a holder elsewhere. Both leave through the `Gate`, where the store takes the commit and
+only then anyone is told.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from actorstate.actors.calls import Calls
 from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
+from actorstate.actors.gate import Gate
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
 from actorstate.actors.ledger import Ledger
@@ -62,7 +63,7 @@ from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
 from actorstate.state.tree import Schema, token_label
-from actorstate.state.turn import Commit, Turn, hold, release
+from actorstate.state.turn import Turn, hold, release
 from actorstate.stores.base import CommitNow, Store
 
 logger: Final = logging.getLogger("actorstate.actors")
@@ -121,6 +122,47 @@ class TaskEnded:
 
 
 @final
+@attrs.define(eq=False)
+class _Stay:
+    """How a token actor stands with its token, which it has from the store, and may lose."""
+
+    is_fresh: bool = True
+    """Whether the tree was never as a snapshot is."""
+    is_doubtful: bool = False
+    """Whether it may be as no snapshot is, since it was not brought to life to the end."""
+    has_served: bool = False
+    """Whether the token was of use since it was taken up."""
+    is_told: bool = False
+    """Whether a message in the mailbox says that somebody else wants it."""
+    overtime: int = 0
+    """How many messages were handled since somebody else has wanted it."""
+    pause: float = 0.0
+    """How long (seconds) not to take it up again that nobody asks for."""
+    is_returning: bool = False
+    """Whether a message will come that takes it up again."""
+    refused: tuple[float, Exception] | None = None
+    """Until when nobody asks the store for it, and what came of it last."""
+
+    def begin(self, *, is_new: bool) -> None:
+        """Take note that the tree is as its snapshot is, which is new here, or not."""
+        self.is_fresh = self.is_doubtful = False
+        self.pause = 0.0 if is_new else min(max(2 * self.pause, _LEAST_PAUSE), _MOST_PAUSE)
+
+
+@final
+@attrs.define(eq=False)
+class _Presence:
+    """Whether a tab counts as connected."""
+
+    is_connected: bool = False
+    """Whether it was told so, by ``on_connect``, and not that it is no longer."""
+    is_gone: bool = False
+    """Whether nobody has come for as long as a tab may be away."""
+    absence: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Ends the waiting for that."""
+
+
+@final
 class TokenActor(TrioActor):
     """The actor of one token.
 
@@ -160,19 +202,11 @@ class TokenActor(TrioActor):
             self._calls,
             wants_whole=services.commit_now is None,
         )
-        self._is_fresh = True
-        self._is_doubtful = False
-        self._has_served = False
-        self._is_told = False
-        self._overtime = 0
-        self._pause = 0.0
-        self._is_returning = False
-        self._refused: tuple[float, Exception] | None = None
+        self._is_prompt: Final = services.commit_now is not None
+        self._gate: Final = Gate(self._ledger, self.mailbox, is_prompt=self._is_prompt)
+        self._stay: Final = _Stay()
+        self._presence: Final = _Presence()
         self._unused_for = 0
-        self._is_connected = False
-        self._is_gone = False
-        self._absence = trio.CancelScope()
-        self._commit_now: Final = services.commit_now
         self.mailbox.order = services.conductor
         door.ref = self.actor_ref
         door.rest_if_unused = self._rest_if_unused
@@ -233,8 +267,8 @@ class TokenActor(TrioActor):
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
         self._unused_for += 1
-        goes_on = self._pages.is_anyone_here or self._is_connected or not self._tasks.is_idle
-        if self._unused_for > sweeps and not goes_on:
+        is_in_use = self._pages.is_anyone_here or self._presence.is_connected
+        if self._unused_for > sweeps and not is_in_use and self._tasks.is_idle:
             self.end_if_idle()
 
     def on_receive(self, message: object) -> Any:
@@ -245,7 +279,7 @@ class TokenActor(TrioActor):
             return super().on_receive(message)
         if not self._tenure.is_quiet:
             return self._receive_anew(receiver, message)
-        self._has_served = True
+        self._stay.has_served = True
         return receiver(self, message)
 
     # ---- the token -------------------------------------------------------------------------
@@ -263,7 +297,7 @@ class TokenActor(TrioActor):
                 if self.is_asked:
                     raise
                 return None
-        self._has_served = self._has_served or needs_token
+        self._stay.has_served = self._stay.has_served or needs_token
         result = receiver(self, message)
         return await result if inspect.isawaitable(result) else result
 
@@ -273,36 +307,37 @@ class TokenActor(TrioActor):
         The next owner would run the calls that lie in this mailbox, far from their page. And two
         owners that gave up what they have not used yet would hand it to and fro for ever.
         """
-        self._overtime += 1
-        has_been_of_use = self._has_served or self.mailbox.empty()
-        return has_been_of_use and (not self._calls.is_waiting or self._overtime > _MOST_OVERTIME)
+        self._stay.overtime += 1
+        has_been_of_use = self._stay.has_served or self.mailbox.empty()
+        is_late = self._stay.overtime > _MOST_OVERTIME
+        return has_been_of_use and (is_late or not self._calls.is_waiting)
 
     async def _give_up(self) -> None:
         """Let others have the token, with everything stored."""
-        self._overtime = 0
+        self._stay.overtime = 0
         await self._ledger.save_or_later(all_of_it=True)
         await self._tenure.give_up()
 
     def _on_wanted(self) -> None:
-        if not self._is_told:
+        if not self._stay.is_told:
             with suppress(ActorDeadError):
                 self.mailbox.post_always(Wanted())
-                self._is_told = True
+                self._stay.is_told = True
 
     def _on_dropped(self) -> None:
         if self.actor_stopped.is_set():
             return
         if self._pages.is_anyone_here or self._calls.is_due:
-            self._return_after(self._pause)
+            self._return_after(self._stay.pause)
 
     def _return_after(self, seconds: float) -> None:
-        if not self._is_returning:
-            self._is_returning = True
+        if not self._stay.is_returning:
+            self._stay.is_returning = True
             self.children.start_soon(self._await_pause, seconds, name=f"pause of {self}")
 
     async def _await_pause(self, seconds: float) -> None:
         await trio.sleep(seconds)
-        self._is_returning = False
+        self._stay.is_returning = False
         with suppress(ActorDeadError):
             self.mailbox.post_always(Return())
 
@@ -311,16 +346,16 @@ class TokenActor(TrioActor):
 
         Each question may take as long as a store is waited for, and the whole mailbox waits.
         """
-        if self._refused is not None and trio.current_time() < self._refused[0]:
-            raise self._refused[1]
+        if self._stay.refused is not None and trio.current_time() < self._stay.refused[0]:
+            raise self._stay.refused[1]
         try:
             await self._come_back()
         except Exception as error:
-            self._refused = trio.current_time() + _REST_BETWEEN, error
+            self._stay.refused = trio.current_time() + _REST_BETWEEN, error
             logger.exception("%s does not get its token back", self)
             self.on_start_failed(error)
             raise
-        self._refused = None
+        self._stay.refused = None
 
     def _refuse_message(self, message: object, error: Exception) -> None:
         """Let nobody wait for what cannot be done at the moment."""
@@ -335,26 +370,25 @@ class TokenActor(TrioActor):
 
     async def _come_back(self) -> None:
         """Become the owner of the token, and be as its snapshot is."""
-        self._has_served = False
+        self._stay.has_served = False
         snapshot = await self._tenure.acquire()
         try:
             await self._take_over(snapshot if snapshot is not None else Snapshot(0, {}))
         except BaseException:
-            self._is_doubtful = True
+            self._stay.is_doubtful = True
             with trio.move_on_after(_LAST_WORDS, shield=True):
                 await self._tenure.give_up()
             raise
 
     async def _take_over(self, snapshot: Snapshot) -> None:
-        is_new = self._is_doubtful or snapshot.version != self._tree.version
-        is_shown = is_new and not self._is_fresh
+        is_new = self._stay.is_doubtful or snapshot.version != self._tree.version
+        is_shown = is_new and not self._stay.is_fresh
         is_migrated = False
         if is_shown:
             is_migrated = await self._replace_tree(snapshot)
         elif is_new:
             is_migrated = self._tree.restore(snapshot)
-        self._pause = 0.0 if is_new else min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
-        self._is_fresh = self._is_doubtful = False
+        self._stay.begin(is_new=is_new)
         due = self._ledger.take_over(snapshot)
         await self._take_over_tasks(snapshot)
         if is_migrated:
@@ -474,8 +508,8 @@ class TokenActor(TrioActor):
                 seconds = watch.now() - started
                 if seconds >= watch.slow_turn:
                     watch.note(turn, seconds)
-                if self._commit_now is not None:
-                    self._conclude_now(turn, turn.commit(), (), origin)
+                if self._is_prompt:
+                    self._gate.conclude_now(turn, turn.commit(), (), origin)
         except* PASSING:
             turn.roll_back()
             raise
@@ -501,7 +535,7 @@ class TokenActor(TrioActor):
             if result is not None or self._tree.computed.awaited():
                 with Holding(turn, self._services.watch) as holding:
                     follow_ups = await self._bring_to_end(result, holding, origin)
-            await self._conclude(turn, turn.commit(), follow_ups, origin)
+            await self._gate.conclude(turn, turn.commit(), follow_ups, origin)
         except* PASSING:
             raise
         except* BaseException as errors:  # noqa: BLE001 - as above
@@ -549,9 +583,9 @@ class TokenActor(TrioActor):
         # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
         # there to cut a commit in two.
         try:
-            _refuse_overdue(turn)
+            _refuse_overdue(holding)
             with trio.CancelScope(shield=True):
-                await self._conclude(turn, turn.checkpoint(), follow_ups, origin)
+                await self._gate.conclude(turn, turn.checkpoint(), follow_ups, origin)
         except BaseException as error:
             turn.roll_back()
             turn.failure = error
@@ -572,7 +606,7 @@ class TokenActor(TrioActor):
         handler, arguments = job.handler, job.arguments
         try:
             self._tree.state(handler.owner)
-            is_due = self._tasks.admit(job, is_anyone_here=not self._is_gone)
+            is_due = self._tasks.admit(job, is_anyone_here=not self._presence.is_gone)
         except LookupError as error:
             self._tasks.drop(job)
             return self._report(handler, arguments, origin, error)
@@ -663,13 +697,13 @@ class TokenActor(TrioActor):
 
     def _lend_at_once(self, request: TurnRequest) -> PromptGrant | None:
         """Grant the turn as if its request was in the mailbox, if it would be the next there."""
-        if self._commit_now is None or not self.is_idle or not self._tenure.is_quiet:
+        if not self._is_prompt or not self.is_idle or not self._tenure.is_quiet:
             return None
         return self._lend(request, was_at_once=True)
 
     def _lend_turn(self, request: TurnRequest) -> Awaitable[None] | None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
-        if self._commit_now is None or self.mailbox.order is not None:
+        if not self._is_prompt or self.mailbox.order is not None:
             return self._lend_and_wait(request)
         grant = self._lend(request, was_at_once=False)
         if not self.reply(grant):
@@ -679,11 +713,11 @@ class TokenActor(TrioActor):
     def _lend(self, request: TurnRequest, *, was_at_once: bool) -> PromptGrant:
         """Let a holder have the turn, who concludes it; messages wait for that."""
         self._unused_for = 0
-        self._has_served = True
+        self._stay.has_served = True
         self._look_at(request.origin)
         turn = self._tree.open_turn(request.holder)
         self.mailbox.pause()
-        return PromptGrant(turn, self._conclude_now, self._take_back, was_at_once=was_at_once)
+        return PromptGrant(turn, self._gate.conclude_now, self._take_back, was_at_once=was_at_once)
 
     def _take_back(self) -> None:
         """Go on, after a turn that was lent: with the loop, or at once if the next is another."""
@@ -725,7 +759,7 @@ class TokenActor(TrioActor):
         renewed = SlowGrant(grant.turn) if ending.end.goes_on else None
         try:
             end = ending.end
-            await self._conclude(grant.turn, end.commit, end.follow_ups, end.origin)
+            await self._gate.conclude(grant.turn, end.commit, end.follow_ups, end.origin)
         except Exception as error:
             grant.turn.roll_back()
             if ending.reply_to.is_abandoned:
@@ -744,101 +778,6 @@ class TokenActor(TrioActor):
             return
         gone = ActorDeadError(f"{self} was stopped while a turn ended; the turn was undone")
         ending.reply_to.set_exception((ActorDeadError, gone, None))
-
-    # ---- the way out -----------------------------------------------------------------------
-
-    async def _conclude(
-        self,
-        turn: Turn,
-        commit: Commit | None,
-        follow_ups: tuple[FollowUp, ...],
-        origin: Origin,
-    ) -> None:
-        """Store a commit; then, and not before, let others know: mailbox and pages."""
-        if self._commit_now is not None:
-            return self._conclude_now(turn, commit, follow_ups, origin)
-        messages, calls = self._plan(follow_ups, origin)
-        entry = self._ledger.entry(commit, calls, origin)
-        try:
-            if entry is not None:
-                await self._ledger.store(entry)
-            else:
-                await self._ledger.save_or_later()
-                await self._tenure.confirm()
-        except BaseException:
-            self._unplan(messages)
-            raise
-        return self._tell(turn, commit, messages, origin, is_saved=entry is not None)
-
-    def _conclude_now(
-        self,
-        turn: Turn,
-        commit: Commit | None,
-        follow_ups: tuple[FollowUp, ...],
-        origin: Origin,
-    ) -> None:
-        """Do the same without waiting, in whatever task; the store never waits."""
-        messages, calls = self._plan(follow_ups, origin) if follow_ups else ((), ())
-        try:
-            is_saved = self._ledger.store_at_once(commit, calls, origin)
-        except BaseException:
-            self._unplan(messages)
-            raise
-        self._tell(turn, commit, messages, origin, is_saved=is_saved)
-
-    def _tell(
-        self,
-        turn: Turn,
-        commit: Commit | None,
-        messages: Sequence[Call | EffectRequest],
-        origin: Origin,
-        *,
-        is_saved: bool,
-    ) -> None:
-        """Let others know of what is stored."""
-        turn.stored(commit)
-        if commit is None:
-            self._pages.acknowledge(origin, is_saved=is_saved)
-        else:
-            self._pages.show(commit, origin)
-        for message in messages:
-            if isinstance(message, Call):
-                if message.origin.call is not None:
-                    self._calls.queued(message.origin.call)
-                self.mailbox.post_always(message)
-            else:
-                self._pages.ask_for(message.effect, message.origin)
-
-    def _plan(
-        self, follow_ups: tuple[FollowUp, ...], origin: Origin
-    ) -> tuple[Sequence[Call | EffectRequest], tuple[CallRecord, ...]]:
-        """Make messages of what is to follow, and records of it for the snapshot.
-
-        So these are in the commit of the turn that wants them: no crash lies in between.
-        """
-        messages: list[Call | EffectRequest] = []
-        records: list[CallRecord] = []
-        for one in follow_ups:
-            if isinstance(one, Invocation):
-                messages.append(self._plan_call(one, origin, records))
-            else:
-                messages.append(EffectRequest(one, origin))
-        return messages, tuple(records)
-
-    def _plan_call(self, one: Invocation, origin: Origin, records: list[CallRecord]) -> Call:
-        """Make the message that calls a handler; tasks that are resumed have other records."""
-        job = self._tasks.plan(one, origin.without_event())
-        if job is None:
-            record = self._calls.plan(one, origin, self._tenure.epoch)
-            if record is not None:
-                records.append(record)
-                return Call(one, Origin(origin.instance, None, record.id))
-        return Call(one, origin.without_event(), job)
-
-    def _unplan(self, messages: Sequence[Call | EffectRequest]) -> None:
-        for message in messages:
-            if isinstance(message, Call) and message.job is not None:
-                self._tasks.forget(self._tasks.planned(message.job))
 
     # ---- connections -----------------------------------------------------------------------
 
@@ -860,12 +799,12 @@ class TokenActor(TrioActor):
         connection = message.connection
         if self._pages.is_contested(message) or not await self._can_be_shown(connection):
             return
-        self._absence.cancel()
+        self._presence.absence.cancel()
         is_new_page = self._pages.attach(message, self._welcome())
         origin = Origin(connection.instance)
-        self._is_gone = False
-        if not self._is_connected:
-            self._is_connected = True
+        self._presence.is_gone = False
+        if not self._presence.is_connected:
+            self._presence.is_connected = True
             await self._run_hooks("on_connect", origin)
         if is_new_page:
             if message.on_load:
@@ -905,7 +844,7 @@ class TokenActor(TrioActor):
             if self._tree.computed.awaited(welcome=True):
                 with Holding(turn, self._services.watch) as holding:
                     await self._door.settle(holding.scope, welcome=True)
-            await self._conclude(turn, turn.commit(), (), NOBODY)
+            await self._gate.conclude(turn, turn.commit(), (), NOBODY)
         finally:
             release(turn)
             turn.roll_back()  # without effect once it has ended
@@ -916,8 +855,8 @@ class TokenActor(TrioActor):
             self._begin_absence()
 
     def _begin_absence(self) -> None:
-        self._absence = trio.CancelScope()
-        self.children.start_soon(self._await_return, self._absence, name=f"return to {self}")
+        absence = self._presence.absence = trio.CancelScope()
+        self.children.start_soon(self._await_return, absence, name=f"return to {self}")
 
     async def _await_return(self, absence: trio.CancelScope) -> None:
         with absence:
@@ -927,10 +866,10 @@ class TokenActor(TrioActor):
 
     async def _disconnect(self, message: StillAway) -> None:
         """Take the tab for gone, unless somebody has come meanwhile."""
-        if message.absence is not self._absence or self._pages.is_anyone_here:
+        if message.absence is not self._presence.absence or self._pages.is_anyone_here:
             return
-        was_connected, self._is_connected = self._is_connected, False
-        self._is_gone = True
+        was_connected, self._presence.is_connected = self._presence.is_connected, False
+        self._presence.is_gone = True
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
         await self._ledger.save_or_later()
         if was_connected:
@@ -952,7 +891,7 @@ class TokenActor(TrioActor):
 
     def _hear_wanted(self, _: Wanted) -> None:
         """Come to it once more after what lies in the mailbox, if that had to be done first."""
-        self._is_told = False
+        self._stay.is_told = False
         if self._tenure.is_wanted and self._tenure.is_held:
             self._on_wanted()
 
@@ -976,10 +915,10 @@ _WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
 """The messages for which the token need not be held."""
 
 
-def _refuse_overdue(turn: Turn) -> None:
+def _refuse_overdue(holding: Holding) -> None:
     """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
-    if isinstance(turn.holding, Holding) and turn.holding.is_overdue:
-        raise turn.holding.timeout()
+    if holding.is_overdue:
+        raise holding.timeout()
 
 
 async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:

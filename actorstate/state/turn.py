@@ -136,9 +136,9 @@ class Turn(msgspec.Struct, eq=False):
     log: Log
     """What was changed since it was opened, or since the last checkpoint."""
     block: object = None
-    """What ends it, where it was lent; known to the room above."""
+    """What ends it, where it was lent, until its holder has let go; known to the room above."""
     holding: object = None
-    """How it is held, where its holder can wait; likewise."""
+    """How it is held, where its holder can wait, until it has ended; likewise."""
     is_writable: bool = True
     """Whether its holder may change state now."""
     failure: BaseException | None = None
@@ -205,6 +205,7 @@ class Turn(msgspec.Struct, eq=False):
         self.is_writable = is_writable and not self.is_revoked
         if has_ended:
             self.has_ended = True
+            self.holding = None  # which has the turn: nothing of it is left to be collected
             self.tree.turn = None
 
 
@@ -332,6 +333,7 @@ def hold(turn: Turn) -> None:
 
 def release(turn: Turn) -> None:
     """Take back what `hold` gave to the running code."""
+    turn.block = None  # likewise
     held = _held.get()
     inner = held and held[-1] is turn  # as good as always
     _held.set(held[:-1] if inner else tuple(other for other in held if other is not turn))
