@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -406,6 +407,14 @@ def served_with(tmp_path: Path) -> Iterator[Callable[[float], Server]]:
         server.stop()
 
 
+def listens(server: Server) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", server.port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def test_sigterm_lets_an_open_turn_come_to_its_end(
     visitor: Visitor, served_with: Callable[[float], Server], tmp_path: Path
 ):
@@ -415,10 +424,13 @@ def test_sigterm_lets_an_open_turn_come_to_its_end(
     expect(headline(page)).to_have_text("begun")
 
     server.ask_to_stop(signal.SIGTERM)
-    expect(mark(page)).to_be_visible()  # the socket is closed by now
+    eventually(page, lambda: not listens(server))
+    expect(mark(page)).to_be_hidden()  # who is there stays, until what has begun is shown
     asked = time.monotonic()
     (tmp_path / "gate").touch()
 
+    expect(headline(page)).to_have_text("finished")
+    expect(mark(page)).to_be_visible()
     assert server.wait() == 0
     assert time.monotonic() - asked < PATIENCE / 2
     assert "'finished'" in (tmp_path / "stored").read_text()
