@@ -101,6 +101,16 @@ class TurnEnd(Record, frozen=True):
 
 @final
 @attrs.frozen
+class Shown:
+    """What a page shows that comes back."""
+
+    history: str
+    """The name of the history in which its version stands."""
+    version: int
+
+
+@final
+@attrs.frozen
 class Attach:
     """A connection wants to see this token from now on. It is sent a `Welcome` first.
 
@@ -110,6 +120,8 @@ class Attach:
     connection: Connection
     on_load: tuple[Invocation, ...] = ()
     """What is run after the welcome of a page load that was not here before."""
+    shown: Shown | None = None
+    """What its page shows already; None for nothing."""
     instead_of: tuple[Connection, ...] | None = None
     """Those of other page loads that are known to be gone. If there are any others, the connection
     is not attached, and told of them (`Connection.contest`). None: attach it, whoever is here."""
@@ -164,7 +176,10 @@ class Welcome:
     version: int
     ack: int
     """The highest event number of this page load that is done; 0 for none."""
-    state: Mapping[str, Mapping[str, Plain]]
+    state: Mapping[str, Mapping[str, Plain]] | None
+    """None for a page that shows this version already."""
+    history: str = ""
+    """The name of the history in which the version stands."""
 
 
 @final
