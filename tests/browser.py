@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -325,11 +324,6 @@ class Visitor:
         page.goto(url)
         eventually(page, lambda: is_connected(page))
         return page
-
-    def open_twin(self, page: Page, url: str) -> Page:
-        """Open a tab, in a browser profile of its own, that shows the state of another."""
-        remember = f"sessionStorage.setItem('actorstate.token', {json.dumps(token_of(page))})"
-        return self.open(url, prepare=lambda twin: twin.add_init_script(remember))
 
     def expect_complaints(self, *words: str) -> None:
         """Take the complaints so far as expected, if each has one of the words in it."""

@@ -86,7 +86,7 @@ class Peer:
         self.frames.append(frame)
         if frame["t"] == "ping" and self.answers:
             self.send(t="pong")
-        elif frame["t"] == "welcome":
+        elif frame["t"] == "welcome" and "state" in frame:
             self.state, self.version = frame["state"], frame["version"]
         elif frame["t"] == "patch":
             assert frame.get("base", frame["version"] - 1) == self.version
@@ -110,7 +110,20 @@ async def wired(
 
 async def connect(app: App, nursery: trio.Nursery, *, answers: bool = True, **hello: Any) -> Peer:
     """Connect a peer, and wait until it has all that comes at once."""
-    peer = Peer(await app.open_site(), answers=answers)
+    return await connect_peer(Peer(await app.open_site(), answers=answers), nursery, **hello)
+
+
+async def come_back(app: App, nursery: trio.Nursery, old: Peer, **hello: Any) -> Peer:
+    """Cut the line of a peer, and connect it again, with what it shows."""
+    old.link.cut()
+    peer = Peer(await app.open_site())
+    peer.state, peer.version, peer.seq = old.state, old.version, old.seq
+    welcome = old.of("welcome")[-1]
+    shown = {"token": old.token, "version": old.version, "history": welcome["history"]}
+    return await connect_peer(peer, nursery, **{**shown, **hello})
+
+
+async def connect_peer(peer: Peer, nursery: trio.Nursery, **hello: Any) -> Peer:
     nursery.start_soon(peer.connection.run)
     peer.hello(**hello)
     await wait_all_tasks_blocked()
@@ -259,13 +272,13 @@ async def test_a_client_that_only_listens_is_asked_although_it_is_told_much(
 ) -> None:
     async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
         quiet, dead = [await connect(app, nursery, answers=answers) for answers in (True, False)]
-        for _ in range(100):
+        for _ in range(99):
             await trio.sleep(1)
             for peer in (quiet, dead):
                 await turns(app, peer.token, 1)
         await wait_all_tasks_blocked()  # what is due at 100 is done, too
         assert (quiet.code, dead.code, dead.ended_at) == (None, 1001, 40)
-        assert len(quiet.of("ping")) == 5  # at 20, 40, 60, 80 and 100
+        assert len(quiet.of("ping")) == 4  # at 20, 40, 60 and 80
 
 
 async def test_a_client_that_only_talks_hears_something_in_time(autojump_clock: MockClock) -> None:
@@ -366,3 +379,210 @@ async def test_the_size_of_a_message_is_counted_in_bytes(caplog: pytest.LogCaptu
         assert [error["code"] for error in peer.of("error")] == ["too_large"]
         assert (peer.code, len(peer.wire["rows"])) == (1009, 2)
     assert "max_message_bytes=1000" in caplog.text
+
+
+# ---- tabs ---------------------------------------------------------------------------------------
+
+
+async def test_of_two_sockets_of_one_page_load_the_newest_wins_and_nothing_is_done_twice(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        token = old.token
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        async with app.modify_state(token):  # so that these lie in the mailbox
+            old.fire("add")
+            old.fire("add")
+            await wait_all_tasks_blocked()
+            new = await connect(app, nursery, token=token)
+            new.seq = 1
+            for _ in range(3):  # what is not acknowledged, again; and a new one
+                new.fire("add")
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        await trio.sleep(1)
+        assert (old.code, new.code, new.token) == (4001, None, token)
+        assert (new.wire["count"], new.frames[-1]["ack"]) == (4, 4)
+        assert old.wire["count"] == 3
+
+
+async def test_a_duplicate_gets_a_state_of_its_own_and_harms_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        first = await connect(app, nursery)
+        first.fire("add")
+        twins = [
+            await connect(app, nursery, token=first.token, instance=name) for name in ("b", "c")
+        ]
+        assert len({first.token, *(twin.token for twin in twins)}) == 3
+        assert [twin.wire["count"] for twin in twins] == [0, 0]
+        for twin in twins:
+            twin.fire("add")
+        first.fire("add")
+        await wait_all_tasks_blocked()
+        assert first.wire["count"] == 2
+        assert [peer.code for peer in (first, *twins)] == [None] * 3
+        assert trio.current_time() == 0
+
+
+async def test_a_reload_gets_its_state_back_at_once_if_the_old_socket_is_closed(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        old.link.cut()
+        new = await connect(app, nursery, token=old.token, instance="reloaded")
+        assert (new.token, new.wire["count"], trio.current_time()) == (old.token, 1, 0)
+
+
+async def test_a_reload_takes_over_from_a_socket_whose_end_was_lost(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        new = await connect(app, nursery, token=old.token, instance="reloaded")
+        assert new.frames == []
+        old.fire("add")  # sent before the page was left, and no sign that it is there
+        await trio.sleep(1.1)
+        assert (new.token, new.wire["count"]) == (old.token, 2)
+        await trio.sleep(1)
+        assert (old.code, new.code) == (4001, None)
+
+
+async def test_a_page_load_that_was_replaced_does_not_get_the_tab_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)  # asleep, as the machine that it is on
+        new = await connect(app, nursery, token=old.token, instance="other")
+        await trio.sleep(2)
+        assert (old.code, new.token) == (4001, old.token)
+        back = await connect(app, nursery, token=old.token)
+        await trio.sleep(1)
+        assert (back.code, back.of("welcome"), new.code) == (4001, [], None)
+
+
+async def test_of_two_that_come_for_a_dead_tab_together_one_gets_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        both = [await connect(app, nursery, token=old.token, instance=name) for name in ("b", "c")]
+        await trio.sleep(5)
+        assert sorted(peer.wire["count"] for peer in both) == [0, 1]
+        assert sum(peer.token == old.token for peer in both) == 1
+
+
+async def test_who_leaves_while_it_waits_for_its_tab_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(mailbox_capacity=10) as (app, nursery):
+        old = await connect(app, nursery)
+        async with app.modify_state(old.token):
+            new = await connect(app, nursery, token=old.token)
+            await trio.sleep(30)
+            assert (new.of("welcome"), len(new.of("ping"))) == ([], 1)
+            new.link.cut()
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        actor: Any = app.directory.ref(old.token)._actor_weakref()
+        assert not actor._pages.is_anyone_here
+
+
+# ---- coming back to a version -------------------------------------------------------------------
+
+
+async def test_who_comes_back_in_time_gets_what_has_changed_as_one_patch() -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        await turns(app, old.token, 0)
+        old.link.stall()
+        await turns(app, old.token, 3, write="row")
+        new = await come_back(app, nursery, old)
+        welcome, patch = new.frames
+        assert "state" not in welcome
+        assert (welcome["version"], welcome["ack"]) == (1, 1)
+        assert (patch["t"], patch["base"], patch["version"], patch["ack"]) == ("patch", 1, 4, 1)
+        assert (new.wire, new.version) == ({"count": 4, "rows": ["row"] * 3}, 4)
+        again = await come_back(app, nursery, new)
+        assert [frame["t"] for frame in again.frames] == ["welcome"]
+        again.fire("add")
+        await wait_all_tasks_blocked()
+        assert (again.wire["count"], again.frames[-1]["ack"]) == (5, 2)
+
+
+async def test_no_event_is_acknowledged_before_what_it_did_is_shown() -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        old.fire("add")
+        old.fire("say")
+        await wait_all_tasks_blocked()
+        old.link.stall()
+        for method in ("say", "add", "add", "say"):
+            old.fire(method)
+        await wait_all_tasks_blocked()
+        new = await come_back(app, nursery, old)
+        assert "state" not in new.frames[0]
+        # The third changed nothing, so that it is shown; the fourth is shown by the patch.
+        assert [(frame["t"], frame["ack"]) for frame in new.frames[:2]] == [
+            ("welcome", 3),
+            ("patch", 6),
+        ]
+        assert new.wire["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"version": None},
+        {"history": None},
+        {"history": "another"},
+        {"version": 99},
+        {"version": -1},
+        {"version": 0, "history": ""},
+    ],
+)
+async def test_who_shows_what_is_not_known_gets_the_whole_state(shown: dict[str, Any]) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        await turns(app, old.token, 2)
+        new = await come_back(app, nursery, old, **shown)
+        [welcome] = new.frames
+        assert (welcome["version"], welcome["state"]["wire_root.wire"]["count"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("count", "write"), [(300, None), (20, "x" * 5000)])
+async def test_who_stays_away_for_too_much_gets_the_whole_state(
+    count: int, write: str | None
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        await wait_all_tasks_blocked()
+        old.link.cut()
+        await turns(app, old.token, count, write=write)
+        new = await come_back(app, nursery, old)
+        assert [(frame["t"], "state" in frame) for frame in new.frames] == [("welcome", True)]
+        assert new.wire["count"] == count
+
+
+async def test_a_token_that_was_at_rest_has_another_history(autojump_clock: MockClock) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        await turns(app, old.token, 1)
+        await wait_all_tasks_blocked()
+        old.link.cut()
+        await trio.sleep(3600)
+        new = await come_back(app, nursery, old)
+        assert "state" in new.frames[0]
+        assert new.frames[0]["history"] != old.frames[0]["history"]

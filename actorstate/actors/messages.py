@@ -101,12 +101,30 @@ class TurnEnd(Record, frozen=True):
 
 @final
 @attrs.frozen
+class Shown:
+    """What a page shows that comes back."""
+
+    history: str
+    """The name of the history in which its version stands."""
+    version: int
+
+
+@final
+@attrs.frozen
 class Attach:
-    """A connection wants to see this token from now on. It is sent a `Welcome` first."""
+    """A connection wants to see this token from now on. It is sent a `Welcome` first.
+
+    It takes the place of an older one of its page load, of which it knows better that it is gone.
+    """
 
     connection: Connection
     on_load: tuple[Invocation, ...] = ()
     """What is run after the welcome of a page load that was not here before."""
+    shown: Shown | None = None
+    """What its page shows already; None for nothing."""
+    instead_of: tuple[Connection, ...] | None = None
+    """Those of other page loads that are known to be gone. If there are any others, the connection
+    is not attached, and told of them (`Connection.contest`). None: attach it, whoever is here."""
 
 
 @final
@@ -158,7 +176,10 @@ class Welcome:
     version: int
     ack: int
     """The highest event number of this page load that is done; 0 for none."""
-    state: Mapping[str, Mapping[str, Plain]]
+    state: Mapping[str, Mapping[str, Plain]] | None
+    """None for a page that shows this version already."""
+    history: str = ""
+    """The name of the history in which the version stands."""
 
 
 @final
@@ -215,4 +236,21 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """End it: the token actor has stopped. Neither waits nor raises."""
+        ...
+
+    def replace(self) -> None:
+        """End it: another one has come in its place. Neither waits nor raises."""
+        ...
+
+    def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
+        """Take note that it was not attached. Neither waits nor raises.
+
+        Args:
+            rivals: those of other page loads, that are attached to the token.
+            was_here: whether its page load was attached before.
+        """
+        ...
+
+    async def gives_sign(self, within: float) -> bool:
+        """Ask the page load for a sign, and tell whether there is one in time (seconds)."""
         ...

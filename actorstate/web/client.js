@@ -302,7 +302,8 @@
   // ---- Expressions ----------------------------------------------------------------------------
 
   // The copy of the server's state. version is null until a welcome has brought it.
-  const tab = { state: {}, version: null };
+  // The history is what the server calls the row of versions in which it stands.
+  const tab = { state: {}, version: null, history: null };
 
   // What names mean where an expression stands: in a row of a foreach, its item and its index, and
   // around it the rows in which that foreach stands, and the state around all.
@@ -1358,7 +1359,8 @@
     clearTimeout(link.timer);
     awaitSign();
     const path = location.pathname + location.search;
-    socket.send(JSON.stringify({ t: "hello", token, instance, version: tab.version, path }));
+    const { version, history } = tab;
+    socket.send(JSON.stringify({ t: "hello", token, instance, version, history, path }));
   }
 
   // A line may be dead at the far end, and no socket says so. The server sends a ping at the latest
@@ -1376,12 +1378,16 @@
     socket.close();
   }
 
-  function lose(code) {
+  function forgetSocket() {
     link.socket = null;
     link.isWelcomed = false;
     clearTimeout(link.timer);
     clearTimeout(link.steadyTimer);
     clearTimeout(link.silenceTimer);
+  }
+
+  function lose(code) {
+    forgetSocket();
     if (FINAL.has(code)) return stop(FINAL.get(code));
     if (code === TOO_LARGE) giveUpLargestEvent();
     showMarkSoon();
@@ -1396,6 +1402,16 @@
     const most = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** link.failures);
     if (code === GOING_AWAY) return Math.random() * Math.max(most, RETURN_MS);
     return most * (0.5 + Math.random() / 2);
+  }
+
+  // So that whoever has the tab next, a reload mostly, is not taken for a second one beside it. A
+  // page without a socket may be kept by the browser, as it is, and come back by its back button.
+  function leave() {
+    const { socket } = link;
+    clearTimeout(link.timer);
+    if (socket === null) return;
+    forgetSocket();
+    socket.close();
   }
 
   function stop(message) {
@@ -1439,14 +1455,20 @@
 
   function welcome(frame) {
     keepToken(frame.token);
-    tab.state = frame.state;
+    // Without a state it stands on what the page shows, and a patch brings it up to date.
+    const isResumed = frame.state === undefined;
+    if (isResumed && (frame.version !== tab.version || frame.history !== tab.history)) {
+      return resynchronise("the server takes this page for another");
+    }
+    if (!isResumed) tab.state = frame.state;
     tab.version = frame.version;
+    tab.history = frame.history ?? null;
     link.silence = typeof frame.ping === "number" ? frame.ping * 1000 : null;
     awaitSign();
     link.isWelcomed = true;
     link.steadyTimer = setTimeout(() => { link.failures = 0; }, STEADY_MS);
     hideMark();
-    updateAll();
+    if (!isResumed) updateAll();
     settle(frame.ack);
     for (const event of events.waiting) link.socket.send(event.frame);
   }
@@ -1567,7 +1589,10 @@
     if (document.hidden) sendPostponed(() => true);
     else reconnectNow();
   });
-  addEventListener("pagehide", () => sendPostponed(() => true));
+  addEventListener("pagehide", () => {
+    sendPostponed(() => true);
+    leave();
+  });
 
   // For tests and the console: to look at, not to change.
   Object.defineProperty(window, "actorstate", {
