@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
 
 import attrs
+from attrs.converters import optional
 
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import FollowUp, Invocation
@@ -202,15 +203,23 @@ class Ack(Record, frozen=True, gc=False):
     ack: int
 
 
+_MOST_TOLD: Final = 500  # characters
+
+
+def _cut(text: str) -> str:
+    """Cut what names a part of a frame: that may be as long as a frame, and many may wait."""
+    return text if len(text) <= _MOST_TOLD else f"{text[: _MOST_TOLD - 1]}…"
+
+
 @final
 @attrs.frozen
 class Failure:
     """An event, or a frame, came to nothing. Carries no more than its sender may know."""
 
     code: str
-    message: str
+    message: str = attrs.field(converter=_cut)
     seq: int | None = None
-    where: str | None = None
+    where: str | None = attrs.field(default=None, converter=optional(_cut))
     """Path to the culprit in the frame."""
 
 
