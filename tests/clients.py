@@ -29,6 +29,7 @@ class Client:
         self.notices.append(notice)
         match notice:
             case Welcome():
+                assert notice.state is not None, "it asked for the whole"
                 self.state = copy.deepcopy({name: dict(v) for name, v in notice.state.items()})
                 self.version, self.ack = notice.version, notice.ack
             case Patch():

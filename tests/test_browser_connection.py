@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 import pytest
 from browser import (
+    Line,
     Server,
     Visitor,
     assert_content,
@@ -188,6 +189,8 @@ def test_a_duplicated_tab_gets_a_state_of_its_own(visitor: Visitor, lab: Server)
     with page.expect_popup() as opened:  # with a copy of what is in sessionStorage
         page.evaluate("url => { window.open(url); }", lab.url)
     twin = opened.value
+    twin.wait_for_url(lab.url + "/")
+    twin.wait_for_load_state()
     eventually(twin, lambda: is_connected(twin))
     assert token_of(twin) != token_of(page)
     assert shown(twin) == "0"
@@ -221,3 +224,38 @@ def test_a_page_that_others_have_replaced_says_so_and_stays_away(
     expect(mark(page)).to_contain_text("This page is open in another place")
     page.wait_for_timeout(500)
     assert len(host.of("hello")) == 1
+
+
+# ---- coming back to a version -------------------------------------------------------------------
+
+
+def test_a_page_that_comes_back_goes_on_from_what_it_shows(visitor: Visitor, lab: Server):
+    with Line(lab.port) as line:
+        page = visitor.open(line.url)
+        press(page, "Add one")
+        expect(page.get_by_role("heading")).to_have_text("1")
+        received: list[dict[str, Any]] = []
+        page.on("websocket", lambda socket: socket.on(
+            "framereceived", lambda data: received.append(json.loads(data))))  # fmt: skip
+        line.cut()
+        press(page, "Add one")
+        line.heal()
+        expect(page.get_by_role("heading")).to_have_text("2")
+        assert received[0]["t"] == "welcome"
+        assert "state" not in received[0]
+        assert (received[0]["version"], received[1]["version"]) == (1, 2)
+        page.close()
+    visitor.expect_complaints("WebSocket connection to")
+
+
+def test_a_page_shows_no_mixture_where_the_server_takes_it_for_another(
+    visitor: Visitor, hosted: Callable[..., tuple[Page, Host]]
+):
+    page, host = hosted(history="a")
+    del host.welcome["state"]
+    host.welcome["history"] = "b"
+    host.close(1001)
+    eventually(page, lambda: len(host.of("hello")) >= 3)
+    assert [hello["version"] for hello in host.of("hello")][:3] == [None, 0, None]
+    assert shown(page) == "0"
+    visitor.expect_complaints("takes this page for another")

@@ -86,7 +86,7 @@ class Peer:
         self.frames.append(frame)
         if frame["t"] == "ping" and self.answers:
             self.send(t="pong")
-        elif frame["t"] == "welcome":
+        elif frame["t"] == "welcome" and "state" in frame:
             self.state, self.version = frame["state"], frame["version"]
         elif frame["t"] == "patch":
             assert frame.get("base", frame["version"] - 1) == self.version
@@ -110,7 +110,20 @@ async def wired(
 
 async def connect(app: App, nursery: trio.Nursery, *, answers: bool = True, **hello: Any) -> Peer:
     """Connect a peer, and wait until it has all that comes at once."""
-    peer = Peer(await app.open_site(), answers=answers)
+    return await connect_peer(Peer(await app.open_site(), answers=answers), nursery, **hello)
+
+
+async def come_back(app: App, nursery: trio.Nursery, old: Peer, **hello: Any) -> Peer:
+    """Cut the line of a peer, and connect it again, with what it shows."""
+    old.link.cut()
+    peer = Peer(await app.open_site())
+    peer.state, peer.version, peer.seq = old.state, old.version, old.seq
+    welcome = old.of("welcome")[-1]
+    shown = {"token": old.token, "version": old.version, "history": welcome["history"]}
+    return await connect_peer(peer, nursery, **{**shown, **hello})
+
+
+async def connect_peer(peer: Peer, nursery: trio.Nursery, **hello: Any) -> Peer:
     nursery.start_soon(peer.connection.run)
     peer.hello(**hello)
     await wait_all_tasks_blocked()
@@ -483,3 +496,93 @@ async def test_who_leaves_while_it_waits_for_its_tab_leaves_nothing_behind(
         await wait_all_tasks_blocked()
         actor: Any = app.directory.ref(old.token)._actor_weakref()
         assert not actor._pages.is_anyone_here
+
+
+# ---- coming back to a version -------------------------------------------------------------------
+
+
+async def test_who_comes_back_in_time_gets_what_has_changed_as_one_patch() -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        await turns(app, old.token, 0)
+        old.link.stall()
+        await turns(app, old.token, 3, write="row")
+        new = await come_back(app, nursery, old)
+        welcome, patch = new.frames
+        assert "state" not in welcome
+        assert (welcome["version"], welcome["ack"]) == (1, 1)
+        assert (patch["t"], patch["base"], patch["version"], patch["ack"]) == ("patch", 1, 4, 1)
+        assert (new.wire, new.version) == ({"count": 4, "rows": ["row"] * 3}, 4)
+        again = await come_back(app, nursery, new)
+        assert [frame["t"] for frame in again.frames] == ["welcome"]
+        again.fire("add")
+        await wait_all_tasks_blocked()
+        assert (again.wire["count"], again.frames[-1]["ack"]) == (5, 2)
+
+
+async def test_no_event_is_acknowledged_before_what_it_did_is_shown() -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        old.fire("add")
+        old.fire("say")
+        await wait_all_tasks_blocked()
+        old.link.stall()
+        for method in ("say", "add", "add", "say"):
+            old.fire(method)
+        await wait_all_tasks_blocked()
+        new = await come_back(app, nursery, old)
+        assert "state" not in new.frames[0]
+        # The third changed nothing, so that it is shown; the fourth is shown by the patch.
+        assert [(frame["t"], frame["ack"]) for frame in new.frames[:2]] == [
+            ("welcome", 3),
+            ("patch", 6),
+        ]
+        assert new.wire["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"version": None},
+        {"history": None},
+        {"history": "another"},
+        {"version": 99},
+        {"version": -1},
+        {"version": 0, "history": ""},
+    ],
+)
+async def test_who_shows_what_is_not_known_gets_the_whole_state(shown: dict[str, Any]) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        await turns(app, old.token, 2)
+        new = await come_back(app, nursery, old, **shown)
+        [welcome] = new.frames
+        assert (welcome["version"], welcome["state"]["wire_root.wire"]["count"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("count", "write"), [(300, None), (20, "x" * 5000)])
+async def test_who_stays_away_for_too_much_gets_the_whole_state(
+    count: int, write: str | None
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        await wait_all_tasks_blocked()
+        old.link.cut()
+        await turns(app, old.token, count, write=write)
+        new = await come_back(app, nursery, old)
+        assert [(frame["t"], "state" in frame) for frame in new.frames] == [("welcome", True)]
+        assert new.wire["count"] == count
+
+
+async def test_a_token_that_was_at_rest_has_another_history(autojump_clock: MockClock) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        await turns(app, old.token, 1)
+        await wait_all_tasks_blocked()
+        old.link.cut()
+        await trio.sleep(3600)
+        new = await come_back(app, nursery, old)
+        assert "state" in new.frames[0]
+        assert new.frames[0]["history"] != old.frames[0]["history"]

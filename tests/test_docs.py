@@ -361,7 +361,7 @@ def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: ty
 @pytest.mark.parametrize(
     ("most", "least"),
     [
-        (Welcome("token", 7, 4, {}), Welcome("token", 7, 4, {})),
+        (Welcome("token", 7, 4, {}), Welcome("token", 7, 4, None)),
         (Patch(8, 5, (Operation("replace", "/state.a/b", 1),), 6), Patch(8, 5, ())),
         (Ack(5), Ack(5)),
         (Failure("bad_frame", "no", 5, "$"), Failure("bad_frame", "no")),

@@ -247,6 +247,7 @@ class SlowClient(RuleBasedStateMachine):
             self.put(self.welcome())
         match notice := self.outbox.take():
             case Welcome():
+                assert notice.state is not None
                 self.shown, self.shown_version = copy.deepcopy(dict(notice.state)), notice.version
             case Patch():
                 assert self.shown_version == (

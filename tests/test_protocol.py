@@ -21,8 +21,9 @@ json_values = st.recursive(
 
 def test_a_hello_needs_an_instance_alone() -> None:
     assert decode('{"t":"hello","instance":"i"}') == Hello("i")
-    whole = {"t": "hello", "token": "x", "instance": "i", "version": 7, "path": "/x?y=1"}
-    assert decode(json.dumps(whole)) == Hello("i", "x", 7, "/x?y=1")
+    whole = {"t": "hello", "token": "x", "instance": "i", "version": 7, "history": "h",
+             "path": "/x?y=1"}  # fmt: skip
+    assert decode(json.dumps(whole)) == Hello("i", "x", 7, "h", "/x?y=1")
 
 
 def test_an_event_names_a_handler_and_numbers_itself() -> None:
@@ -63,6 +64,8 @@ def test_an_event_names_a_handler_and_numbers_itself() -> None:
         (json.dumps({"t": "hello", "instance": "x" * 65}), "1 to 64", "$.instance"),
         ('{"t":"hello","instance":"i","token":5}', "expected str", "$.token"),
         ('{"t":"hello","instance":"i","version":"7"}', "expected int", "$.version"),
+        ('{"t":"hello","instance":"i","history":7}', "expected str", "$.history"),
+        (json.dumps({"t": "hello", "instance": "i", "history": "x" * 65}), "most 64", "$.history"),
         (b'{"t":"hello","instance":"i"}', "expected a text frame", "$"),
     ],
 )
@@ -121,7 +124,7 @@ def test_notices_are_written_as_documented() -> None:
     ]
     for notice, frame in frames:
         assert json.loads(encode(notice, "session")) == frame
-    welcome = Welcome("token", 7, 4, {"state.a": {"b": 1}})
+    welcome = Welcome("token", 7, 4, {"state.a": {"b": 1}}, "h")
     assert json.loads(encode(welcome, "session", 40)) == {
         "t": "welcome",
         "token": "token",
@@ -129,5 +132,9 @@ def test_notices_are_written_as_documented() -> None:
         "version": 7,
         "ack": 4,
         "ping": 40,
+        "history": "h",
         "state": {"state.a": {"b": 1}},
     }
+    resumed = json.loads(encode(Welcome("token", 7, 4, None, "h"), "session"))
+    assert "state" not in resumed
+    assert (resumed["history"], resumed["ping"]) == ("h", None)

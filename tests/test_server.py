@@ -521,6 +521,27 @@ async def test_bad_frames_get_an_error_and_the_connection_lives(
         assert (await tab.receive())["t"] == "patch"
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"t": "event", "seq": 1, "name": "n" * 100_000},
+        {"t": "event", "seq": 1, "name": "served_root.served.add", "n" * 100_000: 1},
+        {"t": "event", "seq": 1, "name": "served_root.served.add", "args": {"n" * 100_000: 1}},
+        {"t": "n" * 100_000},
+    ],
+)
+async def test_what_a_client_is_told_of_a_frame_is_short_however_long_that_is(
+    address: str, frame: dict[str, Any]
+) -> None:
+    """Or a client that reads nothing would let a thousand copies of what it sent wait for it."""
+    async with connected(address) as tab:
+        await tab.hello()
+        await tab.send(**frame)
+        error = await tab.receive()
+    assert error["t"] == "error"
+    assert len(json.dumps(error)) < 2000
+
+
 async def test_frames_before_the_hello_are_refused_and_the_hello_is_still_welcome(
     address: str,
 ) -> None:

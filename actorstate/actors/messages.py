@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
 
 import attrs
+from attrs.converters import optional
 
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import FollowUp, Invocation
@@ -101,6 +102,16 @@ class TurnEnd(Record, frozen=True):
 
 @final
 @attrs.frozen
+class Shown:
+    """What a page shows that comes back."""
+
+    history: str
+    """The name of the history in which its version stands."""
+    version: int
+
+
+@final
+@attrs.frozen
 class Attach:
     """A connection wants to see this token from now on. It is sent a `Welcome` first.
 
@@ -110,6 +121,8 @@ class Attach:
     connection: Connection
     on_load: tuple[Invocation, ...] = ()
     """What is run after the welcome of a page load that was not here before."""
+    shown: Shown | None = None
+    """What its page shows already; None for nothing."""
     instead_of: tuple[Connection, ...] | None = None
     """Those of other page loads that are known to be gone. If there are any others, the connection
     is not attached, and told of them (`Connection.contest`). None: attach it, whoever is here."""
@@ -164,7 +177,10 @@ class Welcome:
     version: int
     ack: int
     """The highest event number of this page load that is done; 0 for none."""
-    state: Mapping[str, Mapping[str, Plain]]
+    state: Mapping[str, Mapping[str, Plain]] | None
+    """None for a page that shows this version already."""
+    history: str = ""
+    """The name of the history in which the version stands."""
 
 
 @final
@@ -187,15 +203,23 @@ class Ack(Record, frozen=True, gc=False):
     ack: int
 
 
+_MOST_TOLD: Final = 500  # characters
+
+
+def _cut(text: str) -> str:
+    """Cut what names a part of a frame: that may be as long as a frame, and many may wait."""
+    return text if len(text) <= _MOST_TOLD else f"{text[: _MOST_TOLD - 1]}…"
+
+
 @final
 @attrs.frozen
 class Failure:
     """An event, or a frame, came to nothing. Carries no more than its sender may know."""
 
     code: str
-    message: str
+    message: str = attrs.field(converter=_cut)
     seq: int | None = None
-    where: str | None = None
+    where: str | None = attrs.field(default=None, converter=optional(_cut))
     """Path to the culprit in the frame."""
 
 

@@ -9,6 +9,7 @@ from typing import Final, final
 
 import attrs
 
+from actorstate.actors.history import History
 from actorstate.actors.messages import (
     Ack,
     Attach,
@@ -17,11 +18,12 @@ from actorstate.actors.messages import (
     Notice,
     Origin,
     Patch,
+    Shown,
     Welcome,
 )
 from actorstate.state.effects import Effect
 from actorstate.state.router import Router
-from actorstate.state.tree import token_label
+from actorstate.state.tree import StateTree, token_label
 from actorstate.state.turn import Commit
 from actorstate.stores.journal import REMEMBERED_PAGE_LOADS
 
@@ -61,11 +63,12 @@ class Pages:
     """The page loads of one token, and the connections of those that are here.
 
     Args:
-        token: whose.
+        tree: what they show.
     """
 
-    def __init__(self, token: str) -> None:
-        self._token: Final = token
+    def __init__(self, tree: StateTree) -> None:
+        self._tree: Final = tree
+        self._history: History | None = None
         self._connections: Final[list[Connection]] = []
         self.loads: Final[dict[str, PageLoad]] = {}
         """What is known of them, by instance; under "" of what no page load has begun."""
@@ -104,12 +107,11 @@ class Pages:
             attach.connection.contest(rivals, was_here=was_here)
         return bool(rivals)
 
-    def attach(self, attach: Attach, welcome: Welcome) -> bool:
+    def attach(self, attach: Attach) -> bool:
         """Let a connection see everything from now on, in the place of those that are gone.
 
         Args:
             attach: what the connection wants.
-            welcome: how everything is; sent with the number of its last event that is done.
 
         Returns:
             Whether its page load was not here before.
@@ -123,7 +125,7 @@ class Pages:
         is_new = not page_load.is_known
         page_load.is_known = True
         page_load.router = connection.router
-        self._welcome(connection, welcome)
+        self._greet(connection, attach.shown)
         while page_load.missed:
             connection.send(page_load.missed.popleft())
         return is_new
@@ -138,23 +140,34 @@ class Pages:
                 self._connections.remove(one)
                 one.replace()
 
-    def renew(self, welcome: Welcome) -> None:
+    def renew(self) -> None:
         """Let all that are here begin anew, with what another owner of the token has left."""
+        self._history = None
         for connection in self._connections:
-            self._welcome(connection, welcome)
+            self._greet(connection, None)
 
     def has(self, connection: Connection) -> bool:
         """Tell whether a connection is here, and not gone meanwhile."""
         return connection in self._connections
 
-    def refresh(self, connection: Connection, welcome: Welcome) -> None:
+    def refresh(self, connection: Connection) -> None:
         """Let a connection that has let go of patches begin anew, if it is here."""
         if self.has(connection):
-            self._welcome(connection, welcome)
+            self._greet(connection, None)
 
-    def _welcome(self, connection: Connection, welcome: Welcome) -> None:
-        done = self.loads[connection.instance].done
-        connection.send(Welcome(welcome.token, welcome.version, done, welcome.state))
+    def _greet(self, connection: Connection, shown: Shown | None) -> None:
+        """Tell a page how everything is; or only what it does not show yet, if that is known."""
+        history = self._history = self._history or History()
+        done, version = self.loads[connection.instance].done, self._tree.version
+        if shown is None or not history.leads_on(shown, version):
+            state = self._tree.public()
+            connection.send(Welcome(self._tree.token, version, done, state, history.name))
+            return
+        ack = history.ack_at(shown.version, connection.instance, done)
+        connection.send(Welcome(self._tree.token, shown.version, ack, None, history.name))
+        patch = history.since(shown.version, done)
+        if patch is not None:
+            connection.send(patch)
 
     def detach(self, connection: Connection) -> bool:
         """Forget a connection; tell whether it was here."""
@@ -183,6 +196,8 @@ class Pages:
         """Tell everyone what was committed, and who sent the event for it that it is done."""
         if origin.seq is not None:
             self.mark_done(origin)
+        if self._history is not None:
+            self._history.add(commit, origin)
         for connection in self._connections:
             ack = self.loads[connection.instance].done
             connection.send(Patch(commit.version, ack, commit.operations))
@@ -205,7 +220,7 @@ class Pages:
 
     def _keep(self, effect: Effect, missed: deque[Effect]) -> None:
         if len(missed) == _KEPT_EFFECTS:
-            label, dropped = token_label(self._token), missed.popleft()
+            label, dropped = token_label(self._tree.token), missed.popleft()
             logger.warning(
                 "a page load of token %s is away and misses %d effects; %s was dropped",
                 label, _KEPT_EFFECTS, dropped.name,

@@ -41,7 +41,6 @@ from actorstate.actors.messages import (
     StillAway,
     TurnRequest,
     Wanted,
-    Welcome,
 )
 from actorstate.actors.pages import Pages
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, TrioFuture, unwrap
@@ -184,7 +183,7 @@ class TokenActor(TrioActor):
         self._tell_ended: Final = on_ended
         self._door: Final = door
         self._tree: Final = door.tree
-        self._pages: Final = Pages(self._token)
+        self._pages: Final = Pages(self._tree)
         self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving, services.owner)
         self._calls: Final = Calls()
         self._tenure: Final = Tenure(
@@ -396,7 +395,7 @@ class TokenActor(TrioActor):
         for record in due:
             self._queue(record)
         if is_shown:
-            self._pages.renew(self._welcome())
+            self._pages.renew()
 
     async def _replace_tree(self, snapshot: Snapshot) -> bool:
         """Let the tree be as another owner has left it: a turn that is not stored."""
@@ -800,7 +799,7 @@ class TokenActor(TrioActor):
         if self._pages.is_contested(message) or not await self._can_be_shown(connection):
             return
         self._presence.absence.cancel()
-        is_new_page = self._pages.attach(message, self._welcome())
+        is_new_page = self._pages.attach(message)
         origin = Origin(connection.instance)
         self._presence.is_gone = False
         if not self._presence.is_connected:
@@ -812,13 +811,10 @@ class TokenActor(TrioActor):
             for invocation in message.on_load:
                 await self._do_now(invocation.handler, invocation.args, origin)
 
-    def _welcome(self) -> Welcome:
-        return Welcome(self._token, self._tree.version, 0, self._tree.public())
-
     async def _refresh(self, message: Refresh) -> None:
         is_here = self._pages.has(message.connection)
         if is_here and await self._can_be_shown(message.connection):
-            self._pages.refresh(message.connection, self._welcome())
+            self._pages.refresh(message.connection)
 
     async def _can_be_shown(self, connection: Connection) -> bool:
         """Compute what a page is to be told; turn the connection away if that fails."""

@@ -109,6 +109,7 @@ class Tab:
         self._served: trio.Event = trio.Event()
         self._shown: Final[dict[str, dict[str, Any]]] = {}
         self._is_welcome = False
+        self._history: str | None = None
         self._seq = 0
         self._waiting: Final[dict[int, _Sent]] = {}
         self._failures: Final[dict[int, EventFailedError]] = {}
@@ -306,6 +307,7 @@ class Tab:
         """Begin a new page load, and connect it. Does not wait; see `reload`."""
         self._path = self._path if path is None else path
         self.instance = f"page load {next(self._loads)}"
+        self._history = None
         self._seq = 0
         self._waiting.clear()
         self._failures.clear()
@@ -322,7 +324,14 @@ class Tab:
         self._say_hello()
 
     def _say_hello(self) -> None:
-        hello = {"t": "hello", "token": self.token, "instance": self.instance, "path": self._path}
+        hello = {
+            "t": "hello",
+            "token": self.token,
+            "instance": self.instance,
+            "version": self.version if self._history is not None else None,
+            "history": self._history,
+            "path": self._path,
+        }
         assert self._link is not None, "it is connected"
         self._link.send(json.dumps(hello))
 
@@ -379,9 +388,14 @@ class Tab:
         self._settle(frame.get("ack", 0))
 
     def _take_welcome(self, frame: dict[str, Any]) -> None:
+        if "state" in frame:
+            self._shown.clear()
+            self._shown.update(frame["state"])
+        elif (frame["version"], frame["history"]) != (self.version, self._history):
+            message = f"it stands on version {frame['version']}, and the tab on {self.version}"
+            raise ProtocolError(message)
         self.token, self.version, self._is_welcome = frame["token"], frame["version"], True
-        self._shown.clear()
-        self._shown.update(frame["state"])
+        self._history = frame["history"]
         self._settle(frame["ack"])
         assert self._link is not None, "it came over a link"
         for sent in self._waiting.values():

@@ -302,7 +302,8 @@
   // ---- Expressions ----------------------------------------------------------------------------
 
   // The copy of the server's state. version is null until a welcome has brought it.
-  const tab = { state: {}, version: null };
+  // The history is what the server calls the row of versions in which it stands.
+  const tab = { state: {}, version: null, history: null };
 
   // What names mean where an expression stands: in a row of a foreach, its item and its index, and
   // around it the rows in which that foreach stands, and the state around all.
@@ -1358,7 +1359,8 @@
     clearTimeout(link.timer);
     awaitSign();
     const path = location.pathname + location.search;
-    socket.send(JSON.stringify({ t: "hello", token, instance, version: tab.version, path }));
+    const { version, history } = tab;
+    socket.send(JSON.stringify({ t: "hello", token, instance, version, history, path }));
   }
 
   // A line may be dead at the far end, and no socket says so. The server sends a ping at the latest
@@ -1453,14 +1455,20 @@
 
   function welcome(frame) {
     keepToken(frame.token);
-    tab.state = frame.state;
+    // Without a state it stands on what the page shows, and a patch brings it up to date.
+    const isResumed = frame.state === undefined;
+    if (isResumed && (frame.version !== tab.version || frame.history !== tab.history)) {
+      return resynchronise("the server takes this page for another");
+    }
+    if (!isResumed) tab.state = frame.state;
     tab.version = frame.version;
+    tab.history = frame.history ?? null;
     link.silence = typeof frame.ping === "number" ? frame.ping * 1000 : null;
     awaitSign();
     link.isWelcomed = true;
     link.steadyTimer = setTimeout(() => { link.failures = 0; }, STEADY_MS);
     hideMark();
-    updateAll();
+    if (!isResumed) updateAll();
     settle(frame.ack);
     for (const event of events.waiting) link.socket.send(event.frame);
   }

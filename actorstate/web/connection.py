@@ -263,7 +263,8 @@ class SocketConnection:
         self._router = to_router(hello, token, self._handshake, self._session)
         mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
-        attach = Attach(self, self._site.on_load.get(self._router.path, ()), instead_of)
+        on_load = self._site.on_load.get(self._router.path, ())
+        attach = Attach(self, on_load, hello.shown, instead_of)
         await self._watched(lambda: mailbox.post_when_room(attach))
         self._mailbox = mailbox
 

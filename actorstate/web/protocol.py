@@ -16,7 +16,7 @@ import attrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
-from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Welcome
+from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Shown, Welcome
 from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.effects import Effect
 from actorstate.state.json_types import Plain
@@ -30,6 +30,7 @@ SOCKET_PATH: Final = "/_actorstate/ws"
 
 _MOST_SEQ: Final = 2**53 - 1  # the greatest integer that every JSON implementation keeps exact
 _LONGEST_INSTANCE: Final = 64
+_LONGEST_HISTORY: Final = 64
 _LONGEST_PATH: Final = 16 * 1024  # no page with a longer one was served from here
 
 # Path and query as the browser has them in ``location``; of these characters it escapes what is
@@ -56,8 +57,17 @@ class Hello:
     """The token of the tab, as a welcome gave it; None for a new tab."""
     version: int | None = None
     """The version of the state that the client still shows."""
+    history: str | None = None
+    """The name of the history in which that stands, as the welcome gave it."""
     path: str = "/"
     """The page's path and query."""
+
+    @property
+    def shown(self) -> Shown | None:
+        """What the client still shows; None for nothing."""
+        if self.version is None or self.history is None:
+            return None
+        return Shown(self.history, self.version)
 
 
 @final
@@ -158,6 +168,9 @@ def _check_bounds(frame: Frame) -> None:
         message = f"expected 1 to {_LONGEST_INSTANCE} characters"
         raise FrameError(message, "$.instance")
     if isinstance(frame, Hello):
+        if len(frame.history or "") > _LONGEST_HISTORY:
+            message = f"expected at most {_LONGEST_HISTORY} characters"
+            raise FrameError(message, "$.history")
         _check_path(frame.path)
 
 
@@ -242,7 +255,8 @@ def _as_frame(notice: Notice | Ping, session: str, longest_silence: float) -> di
             return {"t": "error", "code": code, "message": message, **given}
         case Effect(name, args):
             return {"t": "effect", "name": name, "args": dict(args)}
-        case Welcome(token, version, ack, state):
+        case Welcome(token, version, ack, state, history):
+            shown = {} if state is None else {"state": _encode_state(state)}
             return {
                 "t": "welcome",
                 "token": token,
@@ -250,7 +264,8 @@ def _as_frame(notice: Notice | Ping, session: str, longest_silence: float) -> di
                 "version": version,
                 "ack": ack,
                 "ping": longest_silence,
-                "state": _encode_state(state),
+                "history": history,
+                **shown,
             }
         case Ping():
             return {"t": "ping"}
