@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -20,6 +21,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from actorstate import App, ConnectionLimits, State, heading
 from actorstate.__main__ import main
+from actorstate.testing import open_tab
 from actorstate.web.admission import Admission, Refusal
 from actorstate.web.protocol import SUBPROTOCOL
 from actorstate.web.sparse_log import SparseLog
@@ -189,6 +191,21 @@ async def test_no_tab_is_let_in_beyond_max_tokens_but_those_that_are_awake() -> 
         assert len(app.directory) == 2
         async with connected(address) as again:  # as a tab that comes back
             assert (await hello(again, tokens[0]))["token"] == tokens[0]
+
+
+async def test_tabs_that_were_left_make_room_for_others(autojump_clock: MockClock) -> None:
+    app = App(
+        root=Guarded, disconnect_grace=1, idle_timeout=math.inf,
+        connections=ConnectionLimits(max_tokens=2),
+    )  # fmt: skip
+    async with app:
+        async with open_tab(app), open_tab(app):
+            site = await app.open_site()
+            assert not site.has_room_for("another")
+        assert not site.has_room_for("another")  # they may come back, and count as here
+        await trio.sleep(2)
+        assert site.has_room_for("another")
+        assert len(app.directory) == 0
 
 
 async def test_a_flood_of_strangers_is_a_line_in_the_log_now_and_then(

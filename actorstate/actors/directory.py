@@ -27,6 +27,9 @@ _LEAST_PAUSE: Final = 0.001  # seconds between two rounds
 
 _IN_A_ROW: Final = 1000  # looks at actors before others may run
 
+# Room is made no more often (seconds): it is a look at every actor, and strangers may ask for it.
+_BETWEEN_CLEARANCES: Final = 1.0
+
 
 @final
 class Directory:
@@ -42,6 +45,7 @@ class Directory:
         self._services: Final = services
         self._doors: Final[dict[str, TokenDoor]] = {}
         self._may_enter: Callable[[], bool] | None = None
+        self._is_cleared_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._doors)
@@ -95,6 +99,14 @@ class Directory:
                 door.rest_if_unused(_SWEEPS)
                 if number % _IN_A_ROW == 0:
                     await trio.lowlevel.checkpoint()
+
+    def make_room(self) -> None:
+        """Put to rest what nobody uses now, however short a time ago that was."""
+        now = trio.current_time()
+        if now >= self._is_cleared_until:
+            self._is_cleared_until = now + _BETWEEN_CLEARANCES
+            for door in list(self._doors.values()):
+                door.rest_if_unused(0)
 
     def close(self, may_enter: Callable[[], bool]) -> None:
         """From now on let in only some.

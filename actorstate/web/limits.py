@@ -51,6 +51,7 @@ class ConnectionLimits:
     max_connections_per_address: float = attrs.field(default=1000, validator=ge(1))
     """How many of them may come from one address."""
     max_tokens: float = attrs.field(default=100_000, validator=ge(1))
-    """How many tokens may be in memory before no tab is let in that is not."""
+    """How many tokens may be in memory before no tab is let in that is not; what nobody uses is put
+    to rest first."""
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=read_origins)
     """Whose pages may open a socket, beside the server's own: as ``https://shop.example``."""

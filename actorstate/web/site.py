@@ -33,11 +33,20 @@ class Site:
     """Lets them in."""
 
     def has_room_for(self, token: str) -> bool:
-        """Tell whether a tab may be let in. One that is awake takes up nothing more."""
-        count = len(self.directory)
-        if count < self.limits.max_tokens or self.directory.is_awake(token):
+        """Tell whether a tab may be let in. One that is awake takes up nothing more.
+
+        Tabs that were left may rest at once, else who opens some and leaves would keep out others
+        for as long as tabs stay in memory.
+        """
+        if not self._is_full or self.directory.is_awake(token):
             return True
-        self.admission.log.warning(
-            "there are max_tokens=%s tabs in memory; others are refused", count
-        )
-        return False
+        self.directory.make_room()
+        if self._is_full:
+            self.admission.log.warning(
+                "there are max_tokens=%s tabs in memory; others are refused", self.limits.max_tokens
+            )
+        return not self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.directory) >= self.limits.max_tokens
