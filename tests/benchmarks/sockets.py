@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, open_websocket, serve_websocket
 from turns import Bench
 
-from actorstate import App
+from actorstate import App, ConnectionLimits
 
 ROUND_TRIPS = 8_000
 REPEATS = 5
@@ -90,6 +91,7 @@ async def drive(port: int, count: int, index: int, gate: Gate) -> None:
             answer = await socket.get_message()
         gate.leave()
         last = json.loads(answer)
+        assert last["t"] != "error", last
         assert last.get("ack", last.get("seq")) == count, last
 
 
@@ -117,7 +119,7 @@ def compare(connections: int) -> tuple[float, float, float]:
     return statistics.median(apps), statistics.median(echoes), ratio
 
 
-app = App(root=Bench)
+app = App(root=Bench, connections=ConnectionLimits(rate_limit=math.inf))
 
 if __name__ == "__main__":
     trio.run(serve_echo)
