@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -326,11 +325,6 @@ class Visitor:
         eventually(page, lambda: is_connected(page))
         return page
 
-    def open_twin(self, page: Page, url: str) -> Page:
-        """Open a tab, in a browser profile of its own, that shows the state of another."""
-        remember = f"sessionStorage.setItem('actorstate.token', {json.dumps(token_of(page))})"
-        return self.open(url, prepare=lambda twin: twin.add_init_script(remember))
-
     def expect_complaints(self, *words: str) -> None:
         """Take the complaints so far as expected, if each has one of the words in it."""
         for complaint in self.complaints:
@@ -355,7 +349,8 @@ def assert_content(server: Server, but_for: str = "nothing") -> None:
     """Check that a server ended well and had nothing to complain of but one thing."""
     assert server.stop() == 0
     grave = [line for line in server.log.splitlines() if "ERROR" in line or "WARNING" in line]
-    assert [line for line in grave if but_for not in line] == []
+    unexpected = [line for line in grave if but_for not in line]
+    assert unexpected == [], "\n".join(unexpected)
     assert grave or "Traceback" not in server.log
 
 

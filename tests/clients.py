@@ -8,7 +8,7 @@ from typing import Any
 import jsonpatch
 
 from actorstate import Effect, Router
-from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
+from actorstate.actors.messages import Ack, Connection, Failure, Notice, Patch, Welcome
 
 
 class Client:
@@ -42,6 +42,15 @@ class Client:
             case Effect():
                 assert self.version >= 0, "an effect came before the welcome"
                 self.effects.append(notice)
+
+    def replace(self) -> None:
+        self.close()
+
+    def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
+        raise AssertionError
+
+    async def gives_sign(self, within: float) -> bool:
+        raise AssertionError
 
     def close(self) -> None:
         self.closed = True

@@ -214,4 +214,5 @@ def besieged(folder: Path) -> Generator[Siege]:
             yield siege
             assert siege.is_healthy()
         companion.check()
-        assert_content(server)
+        assert_content(server, but_for="a client sends more than max_message_bytes")
+        assert "Traceback" not in server.log

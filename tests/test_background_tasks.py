@@ -871,7 +871,7 @@ async def test_an_event_that_comes_twice_is_done_once(
     await ref.ask(once, block=False)
     assert again.ack == 1
     await ref.ask(event(Counting.write, ["new page"], 1, "reloaded"), block=False)
-    assert client.state["root.counting"]["log"] == ["once", "new page"]
+    assert again.state["root.counting"]["log"] == ["once", "new page"]
 
 
 async def test_failures_and_acknowledgements_go_to_the_page_that_sent_the_event(

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, final
 
 import pytest
-from browser import Server, Visitor, assert_content, eventually, pending, press
+from browser import (
+    Server,
+    Visitor,
+    assert_content,
+    eventually,
+    is_connected,
+    mark,
+    pending,
+    press,
+    token_of,
+)
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 LAB: Final = """
@@ -51,6 +61,7 @@ class Host:
             "state": {"state.lab": {"count": 0}}, **welcome,
         }  # fmt: skip
         self.frames: Final[list[dict[str, Any]]] = []
+        self.closed = 0
         page.route_web_socket("**/_actorstate/ws", self._meet)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -65,6 +76,10 @@ class Host:
     def _meet(self, route: WebSocketRoute) -> None:
         self._route = route
         route.on_message(self._hear)
+        route.on_close(self._count_close)
+
+    def _count_close(self, code: int | None, reason: str | None) -> None:
+        self.closed += 1
 
     def _hear(self, text: str | bytes) -> None:
         self.frames.append(json.loads(text))
@@ -145,3 +160,64 @@ def test_an_event_that_is_refused_is_settled_and_not_sent_again(
     eventually(page, lambda: len(host.of("event")) == 3)
     assert [event["seq"] for event in host.of("event")] == [1, 2, 1]
     visitor.expect_complaints("rate_limited")
+
+
+# ---- tabs ---------------------------------------------------------------------------------------
+
+
+def shown(page: Page) -> str:
+    return page.get_by_role("heading").inner_text()
+
+
+def test_a_reload_gets_its_state_back(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url)
+    press(page, "Add one")
+    expect(page.get_by_role("heading")).to_have_text("1")
+    token = token_of(page)
+    for _ in range(3):
+        page.reload()
+        expect(page.get_by_role("heading")).to_have_text("1")
+        eventually(page, lambda: is_connected(page))
+    assert token_of(page) == token
+
+
+def test_a_duplicated_tab_gets_a_state_of_its_own(visitor: Visitor, lab: Server):
+    page = visitor.open(lab.url)
+    press(page, "Add one")
+    expect(page.get_by_role("heading")).to_have_text("1")
+    with page.expect_popup() as opened:  # with a copy of what is in sessionStorage
+        page.evaluate("url => { window.open(url); }", lab.url)
+    twin = opened.value
+    eventually(twin, lambda: is_connected(twin))
+    assert token_of(twin) != token_of(page)
+    assert shown(twin) == "0"
+    press(twin, "Add one")
+    press(page, "Add one")
+    expect(page.get_by_role("heading")).to_have_text("2")
+    expect(twin.get_by_role("heading")).to_have_text("1")
+    twin.reload()
+    expect(twin.get_by_role("heading")).to_have_text("1")
+
+
+def test_a_page_that_is_left_closes_its_socket_and_connects_again_when_it_is_back(
+    hosted: Callable[..., tuple[Page, Host]],
+):
+    page, host = hosted()
+    # As a browser does that keeps the page for its back button; it cannot be made to by a test.
+    page.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    eventually(page, lambda: host.closed == 1)
+    assert not is_connected(page)
+    press(page, "Add one")
+    page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    eventually(page, lambda: len(host.of("event")) == 1)
+    assert len({hello["instance"] for hello in host.of("hello")}) == 1
+
+
+def test_a_page_that_others_have_replaced_says_so_and_stays_away(
+    hosted: Callable[..., tuple[Page, Host]],
+):
+    page, host = hosted()
+    host.close(4001)
+    expect(mark(page)).to_contain_text("This page is open in another place")
+    page.wait_for_timeout(500)
+    assert len(host.of("hello")) == 1

@@ -259,13 +259,13 @@ async def test_a_client_that_only_listens_is_asked_although_it_is_told_much(
 ) -> None:
     async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
         quiet, dead = [await connect(app, nursery, answers=answers) for answers in (True, False)]
-        for _ in range(100):
+        for _ in range(99):
             await trio.sleep(1)
             for peer in (quiet, dead):
                 await turns(app, peer.token, 1)
         await wait_all_tasks_blocked()  # what is due at 100 is done, too
         assert (quiet.code, dead.code, dead.ended_at) == (None, 1001, 40)
-        assert len(quiet.of("ping")) == 5  # at 20, 40, 60, 80 and 100
+        assert len(quiet.of("ping")) == 4  # at 20, 40, 60 and 80
 
 
 async def test_a_client_that_only_talks_hears_something_in_time(autojump_clock: MockClock) -> None:
@@ -366,3 +366,120 @@ async def test_the_size_of_a_message_is_counted_in_bytes(caplog: pytest.LogCaptu
         assert [error["code"] for error in peer.of("error")] == ["too_large"]
         assert (peer.code, len(peer.wire["rows"])) == (1009, 2)
     assert "max_message_bytes=1000" in caplog.text
+
+
+# ---- tabs ---------------------------------------------------------------------------------------
+
+
+async def test_of_two_sockets_of_one_page_load_the_newest_wins_and_nothing_is_done_twice(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        token = old.token
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        async with app.modify_state(token):  # so that these lie in the mailbox
+            old.fire("add")
+            old.fire("add")
+            await wait_all_tasks_blocked()
+            new = await connect(app, nursery, token=token)
+            new.seq = 1
+            for _ in range(3):  # what is not acknowledged, again; and a new one
+                new.fire("add")
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        await trio.sleep(1)
+        assert (old.code, new.code, new.token) == (4001, None, token)
+        assert (new.wire["count"], new.frames[-1]["ack"]) == (4, 4)
+        assert old.wire["count"] == 3
+
+
+async def test_a_duplicate_gets_a_state_of_its_own_and_harms_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        first = await connect(app, nursery)
+        first.fire("add")
+        twins = [
+            await connect(app, nursery, token=first.token, instance=name) for name in ("b", "c")
+        ]
+        assert len({first.token, *(twin.token for twin in twins)}) == 3
+        assert [twin.wire["count"] for twin in twins] == [0, 0]
+        for twin in twins:
+            twin.fire("add")
+        first.fire("add")
+        await wait_all_tasks_blocked()
+        assert first.wire["count"] == 2
+        assert [peer.code for peer in (first, *twins)] == [None] * 3
+        assert trio.current_time() == 0
+
+
+async def test_a_reload_gets_its_state_back_at_once_if_the_old_socket_is_closed(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        old.link.cut()
+        new = await connect(app, nursery, token=old.token, instance="reloaded")
+        assert (new.token, new.wire["count"], trio.current_time()) == (old.token, 1, 0)
+
+
+async def test_a_reload_takes_over_from_a_socket_whose_end_was_lost(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        new = await connect(app, nursery, token=old.token, instance="reloaded")
+        assert new.frames == []
+        old.fire("add")  # sent before the page was left, and no sign that it is there
+        await trio.sleep(1.1)
+        assert (new.token, new.wire["count"]) == (old.token, 2)
+        await trio.sleep(1)
+        assert (old.code, new.code) == (4001, None)
+
+
+async def test_a_page_load_that_was_replaced_does_not_get_the_tab_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)  # asleep, as the machine that it is on
+        new = await connect(app, nursery, token=old.token, instance="other")
+        await trio.sleep(2)
+        assert (old.code, new.token) == (4001, old.token)
+        back = await connect(app, nursery, token=old.token)
+        await trio.sleep(1)
+        assert (back.code, back.of("welcome"), new.code) == (4001, [], None)
+
+
+async def test_of_two_that_come_for_a_dead_tab_together_one_gets_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)
+        old.fire("add")
+        await wait_all_tasks_blocked()
+        both = [await connect(app, nursery, token=old.token, instance=name) for name in ("b", "c")]
+        await trio.sleep(5)
+        assert sorted(peer.wire["count"] for peer in both) == [0, 1]
+        assert sum(peer.token == old.token for peer in both) == 1
+
+
+async def test_who_leaves_while_it_waits_for_its_tab_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(mailbox_capacity=10) as (app, nursery):
+        old = await connect(app, nursery)
+        async with app.modify_state(old.token):
+            new = await connect(app, nursery, token=old.token)
+            await trio.sleep(30)
+            assert (new.of("welcome"), len(new.of("ping"))) == ([], 1)
+            new.link.cut()
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        actor: Any = app.directory.ref(old.token)._actor_weakref()
+        assert not actor._pages.is_anyone_here

@@ -405,16 +405,25 @@ async def test_an_event_that_is_sent_again_after_a_reconnect_is_done_once(addres
         assert (await tab.receive())["ops"][0]["value"] == 2
 
 
-async def test_all_connections_of_a_tab_see_a_background_task(address: str) -> None:
-    async with connected(address) as one, connected(address) as two:
+async def test_a_duplicated_tab_gets_a_state_of_its_own_and_a_second_socket_of_one_page_wins(
+    address: str,
+) -> None:
+    async with connected(address) as one, connected(address) as two, connected(address) as three:
         token = (await one.hello())["token"]
-        await two.hello(token=token, instance="other")
-        await one.fire("climb")
-        for tab, ack in ((one, 1), (two, 0)):
-            frames = [await tab.receive()]
-            while frames[-1].get("version") != 3:
-                frames.append(await tab.receive())
-            assert (frames[-1]["ops"][0]["value"], frames[-1]["ack"]) == (3, ack)
+        await one.fire("add")
+        await one.receive()
+        await two.send(t="hello", instance="other", token=token)
+        assert await one.receive() == {"t": "ping"}
+        await one.send(t="pong")
+        welcome = await two.receive()
+        assert welcome["token"] != token
+        assert welcome["state"]["served_root.served"]["count"] == 0
+        welcome = await three.hello(token=token)
+        assert welcome["state"]["served_root.served"]["count"] == 1
+        with pytest.raises(ConnectionClosed) as caught:
+            await one.socket.get_message()
+        assert caught.value.reason is not None
+        assert caught.value.reason.code == 4001
 
 
 class NothingLoaded(WrappedStore):
@@ -552,10 +561,9 @@ async def test_a_hello_with_no_path_of_a_page_is_refused_and_may_be_said_again(
 
 async def test_an_effect_finds_the_page_that_lost_its_connection_meanwhile() -> None:
     Served.gate = trio.Event()
-    async with serving() as (app, address), connected(address) as other:
+    async with serving() as (app, address):
         async with connected(address) as tab:
             token = (await tab.hello())["token"]
-            await other.hello(token=token, instance="other")
             await tab.fire("say_later")
             assert await tab.receive() == {"t": "ack", "ack": 1}
         await wait_all_tasks_blocked(0.01)
@@ -566,8 +574,6 @@ async def test_an_effect_finds_the_page_that_lost_its_connection_meanwhile() -> 
             assert (await back.hello(token=token))["t"] == "welcome"
             args = {"id": "name", "value": "late"}
             assert await back.receive() == {"t": "effect", "name": "set_value", "args": args}
-        await other.fire("add", 0)
-        assert await other.receive() == {"t": "ack", "ack": 1}
 
 
 async def test_wrong_arguments_name_the_culprit(address: str) -> None:

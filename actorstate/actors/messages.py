@@ -102,11 +102,17 @@ class TurnEnd(Record, frozen=True):
 @final
 @attrs.frozen
 class Attach:
-    """A connection wants to see this token from now on. It is sent a `Welcome` first."""
+    """A connection wants to see this token from now on. It is sent a `Welcome` first.
+
+    It takes the place of an older one of its page load, of which it knows better that it is gone.
+    """
 
     connection: Connection
     on_load: tuple[Invocation, ...] = ()
     """What is run after the welcome of a page load that was not here before."""
+    instead_of: tuple[Connection, ...] | None = None
+    """Those of other page loads that are known to be gone. If there are any others, the connection
+    is not attached, and told of them (`Connection.contest`). None: attach it, whoever is here."""
 
 
 @final
@@ -215,4 +221,21 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """End it: the token actor has stopped. Neither waits nor raises."""
+        ...
+
+    def replace(self) -> None:
+        """End it: another one has come in its place. Neither waits nor raises."""
+        ...
+
+    def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
+        """Take note that it was not attached. Neither waits nor raises.
+
+        Args:
+            rivals: those of other page loads, that are attached to the token.
+            was_here: whether its page load was attached before.
+        """
+        ...
+
+    async def gives_sign(self, within: float) -> bool:
+        """Ask the page load for a sign, and tell whether there is one in time (seconds)."""
         ...

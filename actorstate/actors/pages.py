@@ -9,7 +9,16 @@ from typing import Final, final
 
 import attrs
 
-from actorstate.actors.messages import Ack, Connection, Failure, Notice, Origin, Patch, Welcome
+from actorstate.actors.messages import (
+    Ack,
+    Attach,
+    Connection,
+    Failure,
+    Notice,
+    Origin,
+    Patch,
+    Welcome,
+)
 from actorstate.state.effects import Effect
 from actorstate.state.router import Router
 from actorstate.state.tree import token_label
@@ -79,16 +88,34 @@ class Pages:
 
     # ---- coming and going ------------------------------------------------------------------
 
-    def attach(self, connection: Connection, welcome: Welcome) -> bool:
-        """Let a connection see everything from now on.
+    def is_contested(self, attach: Attach) -> bool:
+        """Tell whether other page loads are here that may be alive; tell the connection, too."""
+        if attach.instead_of is None:
+            return False
+        instance = attach.connection.instance
+        rivals = tuple(
+            one
+            for one in self._connections
+            if one.instance != instance and one not in attach.instead_of
+        )
+        if rivals:
+            page_load = self.loads.get(instance)
+            was_here = page_load is not None and page_load.is_known
+            attach.connection.contest(rivals, was_here=was_here)
+        return bool(rivals)
+
+    def attach(self, attach: Attach, welcome: Welcome) -> bool:
+        """Let a connection see everything from now on, in the place of those that are gone.
 
         Args:
-            connection: the connection.
+            attach: what the connection wants.
             welcome: how everything is; sent with the number of its last event that is done.
 
         Returns:
             Whether its page load was not here before.
         """
+        connection = attach.connection
+        self._make_way(connection, attach.instead_of or ())
         self._connections.append(connection)
         page_load = self.loads.pop(connection.instance, None) or PageLoad()
         self.loads[connection.instance] = page_load  # in again, and so the last
@@ -100,6 +127,16 @@ class Pages:
         while page_load.missed:
             connection.send(page_load.missed.popleft())
         return is_new
+
+    def _make_way(self, connection: Connection, gone: tuple[Connection, ...]) -> None:
+        """End those that are dead, and do not know it yet.
+
+        What they have sent may still come, and is told from what is sent again by its number.
+        """
+        for one in list(self._connections):
+            if one.instance == connection.instance or one in gone:
+                self._connections.remove(one)
+                one.replace()
 
     def renew(self, welcome: Welcome) -> None:
         """Let all that are here begin anew, with what another owner of the token has left."""
@@ -156,7 +193,6 @@ class Pages:
         One that is for nobody in particular, or for a page load that is forgotten, goes to all
         that are here.
         """
-        # Of two connections of one page load the older is dead, and does not know it yet.
         here = {connection.instance: connection for connection in self._connections}
         page_load = self.loads.get(origin.instance or "")
         if page_load is None or page_load.router is None:

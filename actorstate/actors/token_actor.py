@@ -858,10 +858,10 @@ class TokenActor(TrioActor):
 
     async def _attach(self, message: Attach) -> None:
         connection = message.connection
-        if not await self._can_be_shown(connection):
+        if self._pages.is_contested(message) or not await self._can_be_shown(connection):
             return
         self._absence.cancel()
-        is_new_page = self._pages.attach(connection, self._welcome())
+        is_new_page = self._pages.attach(message, self._welcome())
         origin = Origin(connection.instance)
         self._is_gone = False
         if not self._is_connected:

@@ -465,6 +465,32 @@
     return operations.flatMap(({ path, from }) => (from === undefined ? [path] : [path, from]));
   }
 
+  // ---- Nodes ----------------------------------------------------------------------------------
+
+  // A field hides what its form has under the name of the field: where there is a field "contains",
+  // form.contains is that field. So whatever may be a form is asked by the methods of the
+  // prototypes. (Its elements, too: see elementsOf.)
+  const method = (prototype, name) => {
+    const plain = prototype[name];
+    return (node, ...args) => Reflect.apply(plain, node, args);
+  };
+  const getter = (prototype, name) => (node) => Reflect.get(prototype, name, node);
+
+  const own = {
+    contains: method(Node.prototype, "contains"),
+    getAttribute: method(Element.prototype, "getAttribute"),
+    hasAttribute: method(Element.prototype, "hasAttribute"),
+    matches: method(Element.prototype, "matches"),
+    nextSibling: getter(Node.prototype, "nextSibling"),
+    parentElement: getter(Node.prototype, "parentElement"),
+    remove: (node) =>
+      Reflect.apply((node instanceof Element ? Element : CharacterData).prototype.remove, node, []),
+    removeAttribute: method(Element.prototype, "removeAttribute"),
+    setAttribute: method(Element.prototype, "setAttribute"),
+    style: (node) =>
+      Reflect.get((node instanceof HTMLElement ? HTMLElement : SVGElement).prototype, "style", node),
+  };
+
   // ---- Bindings -------------------------------------------------------------------------------
 
   // From each var to the bindings that depend on it, so that a patch costs what it touches.
@@ -480,7 +506,7 @@
   const readTexts = new Map();
 
   function read(node, attribute) {
-    const text = node.getAttribute(attribute);
+    const text = own.getAttribute(node, attribute);
     if (!readTexts.has(text)) readTexts.set(text, JSON.parse(text));
     return readTexts.get(text);
   }
@@ -594,7 +620,7 @@
         const binding = bind(expression, attributeSetter(node, name));
         if (isFieldProperty(node, name)) addToSetOf(bindingsOfField, node, binding);
       }
-      if (node.matches("select")) followOptions(node);
+      if (own.matches(node, "select")) followOptions(node);
     }
     return mounted;
   }
@@ -615,7 +641,7 @@
     return (value) => {
       if (shownText(value) === last) return;
       last = shownText(value);
-      node.style.setProperty(name, last);
+      own.style(node).setProperty(name, last);
     };
   }
 
@@ -638,7 +664,7 @@
       if (branch === chosen) return;
       chosen = branch;
       drop(mounted);
-      while (template.nextSibling !== end) template.nextSibling.remove();
+      while (template.nextSibling !== end) own.remove(template.nextSibling);
       const copy = document.importNode(branch.content, true);
       mounted = mount(copy, scope);
       end.before(copy);
@@ -672,12 +698,12 @@
     }
 
     * nodes() {
-      for (let node = this.first; node !== this.last; node = node.nextSibling) yield node;
+      for (let node = this.first; node !== this.last; node = own.nextSibling(node)) yield node;
       yield this.last;
     }
 
     holds(target) {
-      return target !== null && [...this.nodes()].some((node) => node.contains(target));
+      return target !== null && [...this.nodes()].some((node) => own.contains(node, target));
     }
 
     set(name, value) {
@@ -693,7 +719,7 @@
 
     remove() {
       this.drop();
-      for (const node of [...this.nodes()]) node.remove();
+      for (const node of [...this.nodes()]) own.remove(node);
     }
   }
 
@@ -849,8 +875,8 @@
 
   // What a field shows is its property; the attribute is only what it showed at first.
   const isFieldProperty = (node, name) =>
-    (name === "value" && node.matches("input, select, textarea"))
-    || (name === "checked" && node.matches("input"));
+    (name === "value" && own.matches(node, "input, select, textarea"))
+    || (name === "checked" && own.matches(node, "input"));
 
   function attributeSetter(node, name) {
     if (isFieldProperty(node, name)) {
@@ -859,7 +885,7 @@
     return (value) => {
       setAttribute(node, name, value);
       // A value that the limits did not allow may fit now.
-      if (node.matches("input")) showAgain(node);
+      if (own.matches(node, "input")) showAgain(node);
     };
   }
 
@@ -882,14 +908,14 @@
 
   function setAttribute(node, name, value) {
     const isSwitch = typeof value === "boolean" && !hasWordedBooleans(name);
-    if (value === null || (isSwitch && !value)) return node.removeAttribute(name);
+    if (value === null || (isSwitch && !value)) return own.removeAttribute(node, name);
     // The words of HTML, not of Python.
     const text = isSwitch ? "" : typeof value === "boolean" ? String(value) : textOf(value);
     if (URL_ATTRIBUTES.has(name) && !isSafeUrl(name, text)) {
       console.warn(`actorstate: a URL was refused for ${name}:`, text);
-      return node.removeAttribute(name);
+      return own.removeAttribute(node, name);
     }
-    if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+    if (own.getAttribute(node, name) !== text) own.setAttribute(node, name, text);
   }
 
   // The policy of the page would not run these either; but it is not ours to rely on alone.
@@ -1012,9 +1038,9 @@
   // One listener on the document for each kind of event: elements come and go with conditionals.
   function dispatch(domEvent) {
     const { type, target, relatedTarget = null } = domEvent;
-    for (let node = target; node instanceof Element; node = node.parentElement) {
-      if (!node.hasAttribute("data-as-on") || node.matches(":disabled")) continue;
-      if (node.contains(relatedTarget)) continue; // the focus moves within it
+    for (let node = target; node instanceof Element; node = own.parentElement(node)) {
+      if (!own.hasAttribute(node, "data-as-on") || own.matches(node, ":disabled")) continue;
+      if (own.contains(node, relatedTarget)) continue; // the focus moves within it
       const handler = read(node, "data-as-on")[type];
       if (handler !== undefined) trigger(handler, node, domEvent);
     }
@@ -1124,14 +1150,15 @@
   const elementsOf = (form) => Reflect.get(HTMLFormElement.prototype, "elements", form);
 
   const isSubmitHandled = (form) =>
-    form.hasAttribute("data-as-on") && read(form, "data-as-on").submit !== undefined;
+    own.hasAttribute(form, "data-as-on") && read(form, "data-as-on").submit !== undefined;
 
   const isSentByForm = ({ form, name }) => Boolean(form && name) && isSubmitHandled(form);
 
   function submit(domEvent) {
     const form = domEvent.target;
     // A form that does not say where to go would load the page again.
-    const goesNowhere = !form.hasAttribute("action") && form.getAttribute("method") !== "dialog";
+    const goesNowhere = !own.hasAttribute(form, "action")
+      && own.getAttribute(form, "method") !== "dialog";
     if (isSubmitHandled(form) || goesNowhere) domEvent.preventDefault();
     dispatch(domEvent);
   }
@@ -1160,7 +1187,7 @@
     for (const field of elementsOf(form)) {
       if (edits.has(field)) edits.set(field, { seq, isUnsent: false });
     }
-    if (form.hasAttribute("data-as-reset")) resets.set(seq, form);
+    if (own.hasAttribute(form, "data-as-reset")) resets.set(seq, form);
   }
 
   // By name, what a handler of the form gets. What is disabled is not sent, nor is a button, except
@@ -1349,12 +1376,16 @@
     socket.close();
   }
 
-  function lose(code) {
+  function forgetSocket() {
     link.socket = null;
     link.isWelcomed = false;
     clearTimeout(link.timer);
     clearTimeout(link.steadyTimer);
     clearTimeout(link.silenceTimer);
+  }
+
+  function lose(code) {
+    forgetSocket();
     if (FINAL.has(code)) return stop(FINAL.get(code));
     if (code === TOO_LARGE) giveUpLargestEvent();
     showMarkSoon();
@@ -1369,6 +1400,16 @@
     const most = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** link.failures);
     if (code === GOING_AWAY) return Math.random() * Math.max(most, RETURN_MS);
     return most * (0.5 + Math.random() / 2);
+  }
+
+  // So that whoever has the tab next, a reload mostly, is not taken for a second one beside it. A
+  // page without a socket may be kept by the browser, as it is, and come back by its back button.
+  function leave() {
+    const { socket } = link;
+    clearTimeout(link.timer);
+    if (socket === null) return;
+    forgetSocket();
+    socket.close();
   }
 
   function stop(message) {
@@ -1540,7 +1581,10 @@
     if (document.hidden) sendPostponed(() => true);
     else reconnectNow();
   });
-  addEventListener("pagehide", () => sendPostponed(() => true));
+  addEventListener("pagehide", () => {
+    sendPostponed(() => true);
+    leave();
+  });
 
   // For tests and the console: to look at, not to change.
   Object.defineProperty(window, "actorstate", {

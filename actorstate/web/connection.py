@@ -22,7 +22,16 @@ from typing import Final, NoReturn, Protocol, TypeVar, final
 import trio
 from trio_websocket import ConnectionClosed
 
-from actorstate.actors.messages import Attach, Detach, Event, Failure, Notice, Refresh
+from actorstate.actors.messages import (
+    Attach,
+    Connection,
+    Detach,
+    Event,
+    Failure,
+    Notice,
+    Refresh,
+    Welcome,
+)
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
 from actorstate.state.router import Router
@@ -50,12 +59,17 @@ GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
 TOO_LARGE: Final = 1009
+REPLACED: Final = 4001
 WRONG_PROTOCOL: Final = 4002
 
 T = TypeVar("T")
 
 _HELLO_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
+
+# How long another page load with the same token has to say that it is there (seconds). If it does,
+# who comes is a duplicate of that tab; if not, it is that tab, loaded again.
+_DUPLICATE_WAIT: Final = 1.0
 
 
 class Socket(Protocol):
@@ -102,6 +116,9 @@ class SocketConnection:
         self._next: Notice | Ping | None = None
         self._mailbox: Mailbox | None = None
         self._event: Event | None = None
+        self._contest: _Contest | None = None
+        self._sign: trio.Event | None = None
+        self._is_over = False
         self._is_sending = False
         self._said = self._heard = self._asked = now = trio.current_time()
         self._allowance: Final = Allowance(site.limits.rate_limit, site.limits.rate_burst, now)
@@ -130,6 +147,8 @@ class SocketConnection:
 
     def send(self, notice: Notice) -> None:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
+        if self._contest is not None and isinstance(notice, Welcome):
+            self._contest.decided.set()
         if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
             self._scope.cancel()
@@ -150,6 +169,29 @@ class SocketConnection:
             self._scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
             self._bell.ring()
 
+    def replace(self) -> None:
+        """End the connection: another one has come in its place."""
+        self.close(REPLACED)
+
+    def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
+        """Take note that it was not attached; see `actorstate.actors.messages.Connection`."""
+        assert self._contest is not None, "it was to be attached whoever is here"
+        self._contest.rivals, self._contest.was_here = rivals, was_here
+        self._contest.decided.set()
+
+    async def gives_sign(self, within: float) -> bool:
+        """Ask the page load for a sign, and tell whether there is one in time.
+
+        A pong is one. What else comes may have been sent before the page was left.
+        """
+        if self._is_over:
+            return False
+        sign = self._sign = trio.Event() if self._sign is None else self._sign
+        self._ask()
+        with trio.move_on_after(within):
+            await sign.wait()
+        return sign.is_set() and not self._is_over
+
     def stop_reading(self) -> None:
         """Take no more frames, and go on to send: the server stops once all is done and shown.
 
@@ -166,6 +208,8 @@ class SocketConnection:
                     await self._read()
                     nursery.cancel_scope.cancel()
         finally:
+            self._is_over = True
+            self._give_sign()  # to who waits for one: there will be none
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await self._socket.aclose(self._code)
 
@@ -203,17 +247,45 @@ class SocketConnection:
     async def _read_frames(self) -> None:
         hello = await self._read_hello()
         self._instance = hello.instance
-        token = hello.token if hello.token is not None else self._site.mint.mint()
+        if hello.token is None or not await self._come_back(hello, hello.token):
+            await self._attach(hello, self._site.mint.mint(), None)
+        assert self._mailbox is not None, "it has been attached"
+        mailbox = self._mailbox
+        await self._watched(lambda: self._read_events(mailbox))
+
+    async def _attach(
+        self, hello: Hello, token: str, instead_of: tuple[Connection, ...] | None
+    ) -> None:
+        """Ask to see a tab."""
         if not self._site.has_room_for(token):
             self.send(Failure("unavailable", "there are too many tabs at the moment"))
             await self._hang_up(TRY_AGAIN_LATER)
         self._router = to_router(hello, token, self._handshake, self._session)
         mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
-        on_load = self._site.on_load.get(self._router.path, ())
-        await self._watched(lambda: mailbox.post_when_room(Attach(self, on_load)))
+        attach = Attach(self, self._site.on_load.get(self._router.path, ()), instead_of)
+        await self._watched(lambda: mailbox.post_when_room(attach))
         self._mailbox = mailbox
-        await self._watched(lambda: self._read_events(mailbox))
+
+    async def _come_back(self, hello: Hello, token: str) -> bool:
+        """Get a tab back; tell whether it was not somebody else's, who is alive.
+
+        No event is read before it is known for which tab it is.
+        """
+        gone: tuple[Connection, ...] = ()
+        while True:
+            contest = self._contest = _Contest()
+            await self._attach(hello, token, gone)
+            await self._watched(contest.decided.wait)
+            self._contest = None
+            if not contest.rivals:
+                return True
+            if await _is_anyone_there(contest.rivals):
+                break
+            gone += contest.rivals
+        if contest.was_here:  # the page load that others have replaced
+            await self._hang_up(REPLACED)
+        return False
 
     async def _hang_up(self, code: int) -> NoReturn:
         self.close(code)
@@ -244,10 +316,17 @@ class SocketConnection:
                 self._event = None
                 self._heard = trio.current_time()  # nobody has listened meanwhile
             frame = await self._receive()
-            if isinstance(frame, EventFrame):
+            if isinstance(frame, Pong):
+                self._give_sign()
+            elif isinstance(frame, EventFrame):
                 self._event = to_event(frame, self._instance)
             elif isinstance(frame, Hello):
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
+
+    def _give_sign(self) -> None:
+        if self._sign is not None:
+            self._sign.set()
+            self._sign = None
 
     async def _receive(self) -> Frame | None:
         """Wait for the next frame; None for one that comes to nothing."""
@@ -327,6 +406,26 @@ class SocketConnection:
         self._asked = trio.current_time()
         self._outbox.ping()
         self._wake_writer()
+
+
+@final
+class _Contest:
+    """What is found of a connection that wants a tab back."""
+
+    __slots__ = ("decided", "rivals", "was_here")
+
+    def __init__(self) -> None:
+        self.decided: Final = trio.Event()
+        self.rivals: tuple[Connection, ...] = ()
+        """Those that have the tab; none if the connection was attached."""
+        self.was_here = False
+
+
+async def _is_anyone_there(rivals: tuple[Connection, ...]) -> bool:
+    for rival in rivals:
+        if await rival.gives_sign(_DUPLICATE_WAIT):
+            return True
+    return False
 
 
 def _is_larger(data: str | bytes, most: int) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from actorstate import App, MemoryStore, State
-from actorstate.actors.messages import Attach, Notice
+from actorstate.actors.messages import Attach, Connection, Notice
 from actorstate.state.router import Router
 from actorstate.state.state import AnyState
 from actorstate.state.tree import Schema, StateTree
@@ -119,6 +119,15 @@ class Page:
 
     def send(self, notice: Notice) -> None:
         encode(notice, "bench")
+
+    def replace(self) -> None:
+        self.close()
+
+    def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
+        raise AssertionError
+
+    async def gives_sign(self, within: float) -> bool:
+        raise AssertionError
 
     def close(self) -> None:
         """Nothing is open."""

@@ -19,7 +19,7 @@ import trio
 from spike import CountActor, Increment, Lent
 
 from actorstate import App, State, background
-from actorstate.actors.messages import Attach, Event, Notice, Patch
+from actorstate.actors.messages import Attach, Connection, Event, Notice, Patch
 from actorstate.actors.runtime import Scope
 from actorstate.state.router import Router
 
@@ -58,6 +58,15 @@ class Page:
 
     def send(self, notice: Notice) -> None:
         self.outbox.append(notice)
+
+    def replace(self) -> None:
+        self.close()
+
+    def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
+        raise AssertionError
+
+    async def gives_sign(self, within: float) -> bool:
+        raise AssertionError
 
     def close(self) -> None:
         """Nothing is open."""
