@@ -11,7 +11,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -314,6 +314,7 @@ async def _serve(app: App, options: argparse.Namespace, store: Store | None) -> 
 async def _serve_until_stopped(app: App, options: argparse.Namespace) -> None:
     """The first signal asks it to stop, and the second to do so at once."""
     _spare_the_collector()
+    _take_all_files()
     problem: str | None = None
     with (
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
@@ -325,6 +326,17 @@ async def _serve_until_stopped(app: App, options: argparse.Namespace) -> None:
             nursery.cancel_scope.cancel()
     if problem is not None:
         raise UsageError(problem)
+
+
+def _take_all_files() -> None:
+    """Take as many open files as the system gives: each connection is one.
+
+    What a process begins with, often 1,024, is for programs of another kind.
+    """
+    with suppress(ImportError, OSError, ValueError):  # a system without, or one that gives no more
+        resource = importlib.import_module("resource")
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _spare_the_collector() -> None:

@@ -355,7 +355,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         """`stop`, and wait until what has begun is done and shown, and all sockets are closed.
 
         For who serves the app by another server (`asgi`), before that server is stopped. `serve`
-        does so by itself.
+        does so by itself. Not for the app's own handlers and tasks: it waits for these.
 
         Raises:
             RuntimeError: the app is not running.

@@ -51,7 +51,7 @@ async def server(  # noqa: PLR0913 - by name
     url: str,
     log: Path,
     *,
-    limit: str = "unlimited",
+    limit: str = "-f unlimited",
     port: int = 0,
     site: Path = SITE,
     arguments: Sequence[str] = (),
@@ -61,7 +61,7 @@ async def server(  # noqa: PLR0913 - by name
     Args:
         url: of the store.
         log: where it writes what it has to say.
-        limit: how large it may let a file become, for ``ulimit -f``.
+        limit: what it may use, for ``ulimit``.
         port: to listen on; 0 for a free one.
         site: what is served.
         arguments: others for the command line.
@@ -69,7 +69,7 @@ async def server(  # noqa: PLR0913 - by name
     command = [
         "sh",
         "-c",
-        f'ulimit -f {limit}; exec "$@"',
+        f'ulimit {limit}; exec "$@"',
         "sh",
         sys.executable,
         "-m",

@@ -1,8 +1,9 @@
-"""What a browser lets in, and what not: tokens, other sites, policies."""
+"""What a browser lets in and what not: tokens, other sites; and what it does as a server stops."""
 
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Server, Visitor, assert_content, eventually, press, state_of, token_of
+from browser import (
+    Server,
+    Visitor,
+    assert_content,
+    eventually,
+    is_connected,
+    press,
+    state_of,
+    token_of,
+)
 from playwright.sync_api import Browser, Page
 
 from actorstate.web.tokens import Mint
@@ -151,3 +161,38 @@ def test_another_site_cannot_read_a_page_nor_run_its_client_nor_show_it_in_a_fra
     )
     eventually(elsewhere, lambda: any("frame-ancestors" in text for text in complaints))
     assert [frame.get_by_text("Opened").count() for frame in elsewhere.frames[1:]] == [0]
+
+
+# ---- a server that stops ------------------------------------------------------------------------
+
+
+RECORD_DELAYS = """
+window.delays = [];
+Math.random = () => 0.25;
+const later = window.setTimeout;
+window.setTimeout = (work, delay, ...args) => {
+    window.delays.push(delay);
+    return later(work, delay, ...args);
+};
+"""
+
+
+def test_a_page_comes_back_to_the_next_server_at_a_moment_of_its_own(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    """Any within a second, as chance wants: here it wants a quarter."""
+    (tmp_path / "vault.py").write_text(SITE)
+    with Server(tmp_path / "vault.py", tmp_path) as first:
+        page = visitor.open(first.url, prepare=lambda tab: tab.add_init_script(RECORD_DELAYS))
+        press(page, "Open")
+        page.get_by_role("heading", name="Opened 1").wait_for()
+        page.evaluate("() => { delays.length = 0; }")
+        first.ask_to_stop(signal.SIGTERM)
+        eventually(page, lambda: not is_connected(page))
+        assert 250 in page.evaluate("() => delays")
+        assert first.wait() == 0
+    with Server(tmp_path / "vault.py", tmp_path, port=first.port):
+        eventually(page, lambda: is_connected(page))
+        press(page, "Open")
+        page.get_by_role("heading", name="Opened 2").wait_for()
+    visitor.expect_complaints("WebSocket connection to")

@@ -43,7 +43,7 @@ async def test_a_disk_that_takes_no_more_is_an_error_to_the_page_and_the_server_
 ) -> None:
     """A limit of the operating system, in the place of a disk that is full."""
     url, tab, failures = f"sqlite:///{tmp_path / 'state.db'}", Tab("page"), list[str]()
-    async with server(url, tmp_path / "log", limit="2000") as (_, address):
+    async with server(url, tmp_path / "log", limit="-f 2000") as (_, address):
         tab.most = 5
         await tab.stay(address)
         async with tab.connected(address) as socket:

@@ -266,6 +266,20 @@ async def test_who_is_turned_away_holds_nothing_for_long() -> None:
         assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answers) == 100
 
 
+async def test_the_command_line_takes_as_many_open_files_as_it_is_given(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with (
+        server("memory://", log, limit="-S -n 64") as (_, address),
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(100):
+            stream = await stack.enter_async_context(raw(address))
+            await stream.send_all(PAGE)
+            with trio.fail_after(10):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+    assert "EMFILE" not in log.read_text()
+
+
 # ---- whose pages --------------------------------------------------------------------------------
 
 
@@ -374,6 +388,20 @@ async def test_pages_and_sockets_go_over_tls(
             socket = await shake_hands(nursery, stream, address, origin(address))
             assert (await hello(socket))["t"] == "welcome"
             nursery.cancel_scope.cancel()
+
+
+async def test_the_end_of_a_page_is_said_by_tls(
+    server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """So that nobody in between can cut it short."""
+    async with serving(ssl_context=server_context) as (_, address):
+        port = int(address.rpartition(":")[2])
+        async with await trio.open_ssl_over_tcp_stream(
+            "127.0.0.1", port, ssl_context=client_context
+        ) as stream:
+            await stream.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+            answer = b"".join([bytes(part) async for part in stream])
+    assert answer.startswith(b"HTTP/1.1 405 ")
 
 
 async def test_over_tls_the_page_of_the_same_host_without_tls_is_another_site(

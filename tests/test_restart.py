@@ -209,6 +209,24 @@ async def test_a_turn_that_does_not_end_is_undone_after_the_shutdown_timeout() -
     assert snapshot.values["stopping"]["count"] == 1
 
 
+async def test_a_server_that_is_a_task_of_the_app_stops_too() -> None:
+    """Without the time to show anything: tasks of the app come first."""
+    app = app_of()
+    addresses, taken = trio.open_memory_channel[str](1)
+
+    class Status(trio.TaskStatus[str]):
+        def started(self, value: str | None = None) -> None:
+            addresses.send_nowait(value or "")
+
+    with trio.fail_after(5):
+        async with app:
+            app.start_soon(lambda: app.serve("127.0.0.1", 0, task_status=Status()))
+            async with connected(await taken.receive()) as page:
+                await page.hello()
+                app.stop()
+                assert await page.read_to_the_end() == 1001
+
+
 async def test_the_time_to_stop_is_counted_once(autojump_clock: MockClock) -> None:
     """That of serving and that of leaving are the same time."""
     app = app_of(shutdown_timeout=10)

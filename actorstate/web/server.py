@@ -28,6 +28,7 @@ from actorstate.web.site import Site
 logger: Final = logging.getLogger("actorstate.web")
 
 _HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
+_CLOSE_TIMEOUT: Final = 0.3  # seconds
 # Frames that trio-websocket may hold between its reader and ours. None: what we have not asked
 # for stays with the sender.
 _READ_AHEAD: Final = 1
@@ -123,7 +124,7 @@ async def _serve_peer(entrance: Entrance, raw: trio.SocketStream, address: str) 
     stream = await _secure(raw, entrance.ssl_context)
     opened = await _receive(entrance, stream, address)
     if opened is None:
-        return None
+        return await _close(stream)
     # What was read is gone by now: here only that is left which stays as long as the socket.
     replayed, handshake = opened
     if handshake.client_address == address:
@@ -137,10 +138,16 @@ async def _serve_peer(entrance: Entrance, raw: trio.SocketStream, address: str) 
 async def _secure(raw: trio.SocketStream, context: ssl.SSLContext | None) -> trio.abc.Stream:
     if context is None:
         return raw
-    stream = trio.SSLStream(raw, context, server_side=True, https_compatible=True)
+    stream = trio.SSLStream(raw, context, server_side=True)
     with trio.fail_after(_HANDSHAKE_TIMEOUT):
         await stream.do_handshake()
     return stream
+
+
+async def _close(stream: trio.abc.Stream) -> None:
+    """Close it, with the last word of TLS, if it takes that at once."""
+    with trio.move_on_after(_CLOSE_TIMEOUT):
+        await stream.aclose()
 
 
 async def _receive(
