@@ -153,7 +153,7 @@ async def converse_in_memory(messages: list[fuzz.Sent]) -> None:
 
 
 async def test_no_name_but_those_of_handlers_leads_anywhere() -> None:
-    async with open_tab(App(root=Target)) as tab:
+    async with open_tab(App(root=Target, connections=UNHURRIED)) as tab:
         before = repr(tab.state)
         for name in fuzz.NO_HANDLERS:
             for args in ([], [1], {"self": 1}):
