@@ -143,11 +143,14 @@ async def _serve_visit(entrance: Entrance, stream: trio.abc.Stream, address: str
     if refusal is not None:
         await visit.refuse(refusal)
     elif peer.address == address:
-        await _serve_upgrade(entrance.site, stream, upgrade, peer)
+        head, handshake = upgrade.head(), Handshake(upgrade.headers, peer.address)
+        del visit, upgrade  # a tab may stay for days, and has no more use for what it came by
+        await _serve_upgrade(entrance.site, stream, head, handshake)
     else:
         with entrance.site.admission.address(peer.address) as crowded:
             if crowded is None:
-                await _serve_upgrade(entrance.site, stream, upgrade, peer)
+                handshake = Handshake(upgrade.headers, peer.address)
+                await _serve_upgrade(entrance.site, stream, upgrade.head(), handshake)
         if crowded is not None:
             await visit.refuse(REFUSALS[crowded])
 
@@ -162,12 +165,13 @@ def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | No
     return None if entrance.site.admission.is_open else REFUSALS[Refusal.STOPPING]
 
 
-async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, peer: Peer) -> None:
+async def _serve_upgrade(
+    site: Site, stream: trio.abc.Stream, head: bytes, handshake: Handshake
+) -> None:
     async with trio.open_nursery() as nursery:
-        socket = await _shake_hands(site, nursery, stream, upgrade)
+        socket = await _shake_hands(site, nursery, _Replayed(stream, head))
         if socket is not None:
             if socket.subprotocol == SUBPROTOCOL:
-                handshake = Handshake(upgrade.headers, peer.address)
                 connection = SocketConnection(socket, site, handshake)
                 with site.admission.present(connection):
                     await connection.run()
@@ -178,12 +182,12 @@ async def _serve_upgrade(site: Site, stream: trio.abc.Stream, upgrade: Upgrade, 
 
 
 async def _shake_hands(
-    site: Site, nursery: trio.Nursery, stream: trio.abc.Stream, upgrade: Upgrade
+    site: Site, nursery: trio.Nursery, replayed: _Replayed
 ) -> WebSocketConnection | None:
     with trio.move_on_after(_HANDSHAKE_TIMEOUT):
         proposal = await wrap_server_stream(
             nursery,
-            cast("trio.abc.Stream", _Replayed(stream, upgrade.head())),
+            cast("trio.abc.Stream", replayed),
             message_queue_size=_READ_AHEAD,
             # In characters; what has fewer and is too large all the same is found by us.
             max_message_size=site.limits.max_message_bytes,
