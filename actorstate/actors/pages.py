@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Mapping
 from typing import Final, final
 
@@ -43,7 +42,7 @@ class PageLoad:
     """The number of its last event that is done."""
     is_known: bool = False
     """Whether it was here before, perhaps with another owner of the token."""
-    missed: deque[Effect] = attrs.field(factory=deque[Effect])
+    missed: list[Effect] = attrs.field(factory=list[Effect])
     """The effects for it that came while it was not connected."""
 
 
@@ -127,7 +126,7 @@ class Pages:
         page_load.router = connection.router
         self._greet(connection, attach.shown)
         while page_load.missed:
-            connection.send(page_load.missed.popleft())
+            connection.send(page_load.missed.pop(0))
         return is_new
 
     def _make_way(self, connection: Connection, gone: tuple[Connection, ...]) -> None:
@@ -218,9 +217,9 @@ class Pages:
         else:
             self._keep(effect, page_load.missed)
 
-    def _keep(self, effect: Effect, missed: deque[Effect]) -> None:
+    def _keep(self, effect: Effect, missed: list[Effect]) -> None:
         if len(missed) == _KEPT_EFFECTS:
-            label, dropped = token_label(self._tree.token), missed.popleft()
+            label, dropped = token_label(self._tree.token), missed.pop(0)
             logger.warning(
                 "a page load of token %s is away and misses %d effects; %s was dropped",
                 label, _KEPT_EFFECTS, dropped.name,

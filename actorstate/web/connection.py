@@ -124,7 +124,7 @@ class SocketConnection:
         self._allowance: Final = Allowance(site.limits.rate_limit, site.limits.rate_burst, now)
         self._instance = ""
         self._router: Router | None = None
-        self._scope: Final = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
         self._reading: Final = trio.CancelScope()
         self._is_closing = False
         self._code = GOING_AWAY
@@ -151,7 +151,7 @@ class SocketConnection:
             self._contest.decided.set()
         if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
-            self._scope.cancel()
+            self._end()
         self._wake_writer()
 
     def _wake_writer(self) -> None:
@@ -163,11 +163,15 @@ class SocketConnection:
     def close(self, code: int = GOING_AWAY) -> None:
         """End the connection once what lies in the outbox is sent; its client reconnects."""
         self._is_closing, self._code = True, code
-        if self._bell is None:
-            self._scope.cancel()
-        else:
+        if self._scope is not None:
             self._scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
+        if self._bell is not None:  # else the writer will see, when it begins
             self._bell.ring()
+
+    def _end(self) -> None:
+        """End the connection at once."""
+        assert self._scope is not None, "it runs"
+        self._scope.cancel()
 
     def replace(self) -> None:
         """End the connection: another one has come in its place."""
@@ -202,11 +206,11 @@ class SocketConnection:
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
-                    await self._read()
-                    nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._write)
+                await self._read()
+                nursery.cancel_scope.cancel()
         finally:
             self._is_over = True
             self._give_sign()  # to who waits for one: there will be none
@@ -230,7 +234,7 @@ class SocketConnection:
                 await self._bell.sleep()
         except (ConnectionClosed, ActorDeadError):
             pass
-        self._scope.cancel()
+        self._end()
 
     async def _read(self) -> None:
         try:
@@ -389,7 +393,7 @@ class SocketConnection:
         if taken_by <= now or heard_by <= now:
             fault = "takes nothing" if taken_by <= now else "is silent"
             logger.info("connection %s %s; closing it", self._session, fault)
-            self._scope.cancel()
+            self._end()
             return math.inf
         ask_at = self._last_sign + limits.ping_interval
         if ask_at <= now:
