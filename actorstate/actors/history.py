@@ -20,7 +20,7 @@ _MOST_WEIGHT: Final = 64 * 1024
 
 
 @final
-class _Entry(Record, frozen=True):
+class _Entry(Record, frozen=True, gc=False):
     """One commit."""
 
     version: int
