@@ -29,7 +29,7 @@ class Calls:
     def __init__(self) -> None:
         self._number = 0
         self._due: dict[str, CallRecord] = {}
-        self._queued: Final[set[str]] = set()
+        self._queued: Final[dict[str, None]] = {}
         self.unsaved: dict[str, None] = {}
         """Those that have run, and that the snapshot still has."""
 
@@ -80,7 +80,7 @@ class Calls:
 
     def queued(self, call_id: str) -> None:
         """Take note that a call lies in the mailbox."""
-        self._queued.add(call_id)
+        self._queued[call_id] = None
 
     def begin(self, call_id: str) -> bool:
         """Take note that a call has come out of the mailbox.
@@ -88,7 +88,7 @@ class Calls:
         Returns:
             Whether it is to be run: not if another owner of the token has done it meanwhile.
         """
-        self._queued.discard(call_id)
+        self._queued.pop(call_id, None)
         return call_id in self._due
 
     def done(self, call_id: str) -> None:

@@ -622,6 +622,26 @@ def _was_alive(asked: TrioFuture[Any]) -> bool:
     return True
 
 
+@final
+class _Flag:
+    """Whether an actor has stopped, in the place of pykka's `threading.Event`.
+
+    Nobody waits for it: who stops an actor has a future for that. So it needs no lock and no queue
+    of those who wait, which are 1 KB for each actor.
+    """
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+
+
 class TrioActor(pykka.Actor):
     """An actor whose loop is a trio task. Subclass it and override ``on_receive``.
 
@@ -648,6 +668,7 @@ class TrioActor(pykka.Actor):
         rest: float = 0,
     ) -> None:
         super().__init__()
+        self.actor_stopped = cast("threading.Event", _Flag())
         self.mailbox: Final = cast("Mailbox", self.actor_inbox)
         """The actor's mailbox."""
         self.mailbox.capacity = capacity

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Final, Protocol, final
 
@@ -78,23 +78,36 @@ class Admission:
 
     # ---- coming in -------------------------------------------------------------------------
 
-    @contextmanager
-    def connection(self, address: str | None) -> Generator[Refusal | None]:
-        """Count a connection for the length of the block; give why it is not let in, if so.
+    def connection(self, address: str | None) -> Place:
+        """Count a connection for the length of a block; give why it is not let in, if so.
 
         Args:
             address: from where it comes; None if that says nothing, as when it is a proxy's.
         """
-        refusal = self._look_at_all()
-        if refusal is not None:
-            yield refusal
-            return
-        self._count += 1
-        try:
-            with nullcontext() if address is None else self.address(address) as crowded:
-                yield crowded
-        finally:
-            self._count -= 1
+        return Place(self, address, is_new=True)
+
+    def address(self, address: str) -> Place:
+        """Count one from an address for the length of a block; give why it is refused, if so."""
+        return Place(self, address, is_new=False)
+
+    def take(self, neighbours: str | None, *, is_new: bool) -> Refusal | None:
+        """Count one, if there is room; see `Place`."""
+        refusal = self._look_at_all() if is_new else None
+        if refusal is None and neighbours is not None:
+            refusal = self._look_at_one(neighbours)
+        if refusal is None:
+            self._count += is_new
+            if neighbours is not None:
+                self._by_address[neighbours] += 1
+        return refusal
+
+    def leave(self, neighbours: str | None, *, was_new: bool) -> None:
+        """Count one no more."""
+        self._count -= was_new
+        if neighbours is not None:
+            self._by_address[neighbours] -= 1
+            if not self._by_address[neighbours]:
+                del self._by_address[neighbours]
 
     def _look_at_all(self) -> Refusal | None:
         if not self.is_open:
@@ -103,19 +116,6 @@ class Admission:
             return None
         self.log.warning("there are max_connections=%s; others are refused", self._count)
         return Refusal.FULL
-
-    @contextmanager
-    def address(self, address: str) -> Generator[Refusal | None]:
-        """Count one from an address for the length of the block; give why it is refused, if so."""
-        place = neighbourhood(address)
-        refusal = self._look_at_one(place)
-        self._by_address[place] += refusal is None
-        try:
-            yield refusal
-        finally:
-            self._by_address[place] -= refusal is None
-            if not self._by_address[place]:
-                del self._by_address[place]
 
     def _look_at_one(self, place: str) -> Refusal | None:
         count = self._by_address[place]
@@ -138,17 +138,20 @@ class Admission:
 
     # ---- being here ------------------------------------------------------------------------
 
-    @contextmanager
-    def present(self, guest: Guest) -> Generator[None]:
-        """Let a connection be here for the length of the block."""
+    def present(self, guest: Guest) -> Presence:
+        """Let a connection be here for the length of a block."""
+        return Presence(self, guest)
+
+    def come(self, guest: Guest) -> None:
+        """See `present`."""
         self._here.add(guest)
         if not self.is_open:  # it was on its way in
             guest.stop_reading()
-        try:
-            yield
-        finally:
-            self._here.discard(guest)
-            self._gone.unpark_all()
+
+    def go(self, guest: Guest) -> None:
+        """See `present`."""
+        self._here.discard(guest)
+        self._gone.unpark_all()
 
     # ---- the end ---------------------------------------------------------------------------
 
@@ -171,3 +174,46 @@ class Admission:
         with trio.move_on_after(_FAREWELL):
             while self._here:
                 await self._gone.park()
+
+
+# Not generators, which would be shorter: each of these lives as long as a connection, of which
+# there are thousands, and a generator has ten times their size.
+
+
+@final
+class Place:
+    """A block for which a connection is counted; it gives why it is not, if so."""
+
+    __slots__ = ("_admission", "_is_new", "_is_taken", "_neighbours")
+
+    def __init__(self, admission: Admission, address: str | None, *, is_new: bool) -> None:
+        self._admission: Final = admission
+        self._neighbours: Final = None if address is None else neighbourhood(address)
+        self._is_new: Final = is_new
+        self._is_taken = False
+
+    def __enter__(self) -> Refusal | None:
+        refusal = self._admission.take(self._neighbours, is_new=self._is_new)
+        self._is_taken = refusal is None
+        return refusal
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_taken:
+            self._admission.leave(self._neighbours, was_new=self._is_new)
+
+
+@final
+class Presence:
+    """A block for which a connection is here."""
+
+    __slots__ = ("_admission", "_guest")
+
+    def __init__(self, admission: Admission, guest: Guest) -> None:
+        self._admission: Final = admission
+        self._guest: Final = guest
+
+    def __enter__(self) -> None:
+        self._admission.come(self._guest)
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.go(self._guest)

@@ -125,7 +125,8 @@ class SocketConnection:
         self._instance = ""
         self._router: Router | None = None
         self._scope: trio.CancelScope | None = None
-        self._reading: Final = trio.CancelScope()
+        self._watch: trio.CancelScope | None = None
+        self._is_stopped = False
         self._is_closing = False
         self._code = GOING_AWAY
 
@@ -201,7 +202,9 @@ class SocketConnection:
 
         What was read and not handed over is as if it had not come; nobody was told that it is done.
         """
-        self._reading.cancel()
+        self._is_stopped = True
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def run(self) -> None:
         """Serve the connection until it ends. Never raises for what the peer does."""
@@ -238,24 +241,25 @@ class SocketConnection:
 
     async def _read(self) -> None:
         try:
-            with self._reading:
-                await self._read_frames()
+            with suppress(_Stopped):
+                mailbox = await self._say_hello()
+                await self._watched(lambda: self._read_events(mailbox))
             if self._mailbox is not None:
-                await self._watched(trio.sleep_forever)  # the actor closes this when it has ended
+                await self._look_on()
         except (ConnectionClosed, ActorDeadError):
             pass
         finally:
             if self._mailbox is not None:
                 _detach(self, self._mailbox)
 
-    async def _read_frames(self) -> None:
+    async def _say_hello(self) -> Mailbox:
+        """Wait for the hello, and be attached to what it asks for; give the mailbox for events."""
         hello = await self._read_hello()
         self._instance = hello.instance
         if hello.token is None or not await self._come_back(hello, hello.token):
             await self._attach(hello, self._site.mint.mint(), None)
         assert self._mailbox is not None, "it has been attached"
-        mailbox = self._mailbox
-        await self._watched(lambda: self._read_events(mailbox))
+        return self._mailbox
 
     async def _attach(
         self, hello: Hello, token: str, instead_of: tuple[Connection, ...] | None
@@ -297,8 +301,8 @@ class SocketConnection:
         await trio.sleep_forever()  # until the writer has told what there is, and ends this
 
     async def _read_hello(self) -> Hello:
-        with trio.move_on_after(_HELLO_TIMEOUT):
-            while True:
+        with trio.move_on_after(_HELLO_TIMEOUT) as self._watch:
+            while not self._is_stopped:
                 frame = await self._receive()
                 if isinstance(frame, Hello):
                     if frame.token is None or self._site.mint.is_ours(frame.token):
@@ -309,6 +313,8 @@ class SocketConnection:
                 elif frame is not None:
                     seq = frame.seq if isinstance(frame, EventFrame) else None
                     self.send(Failure("bad_frame", "expected a hello first", seq, "$.t"))
+        if self._is_stopped:
+            raise _Stopped
         return await self._hang_up(POLICY_VIOLATION)
 
     async def _read_events(self, mailbox: Mailbox) -> NoReturn:
@@ -378,15 +384,25 @@ class SocketConnection:
     # ---- what is due -----------------------------------------------------------------------
 
     async def _watched(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do what may be cut off and begun anew, and look after the connection meanwhile."""
-        while True:
-            with trio.CancelScope(deadline=self._look()):
+        """Do what may be cut off and begun anew, and look after the connection meanwhile.
+
+        Raises:
+            _Stopped: it was cut off because no more is to be read.
+        """
+        while not self._is_stopped:
+            with trio.CancelScope(deadline=self._look()) as self._watch:
                 return await work()
+        raise _Stopped
+
+    async def _look_on(self) -> NoReturn:
+        """Look after the connection, and do no more: the actor closes it when it has ended."""
+        while True:  # noqa: ASYNC110 - it is time that it waits for
+            await trio.sleep_until(self._look())
 
     def _look(self) -> float:
         """Do what is due, and tell when to look again."""
         now, limits = trio.current_time(), self._site.limits
-        if self._event is not None or self._reading.cancel_called:  # then nobody listens
+        if self._event is not None or self._is_stopped:  # then nobody listens
             self._heard = now
         taken_by = (self._said if self._is_sending else now) + limits.send_timeout
         heard_by = self._heard + limits.longest_silence
@@ -411,6 +427,10 @@ class SocketConnection:
         self._asked = trio.current_time()
         self._outbox.ping()
         self._wake_writer()
+
+
+class _Stopped(Exception):  # noqa: N818 - nothing is wrong
+    """No more frames are to be read."""
 
 
 @final
