@@ -381,7 +381,7 @@ class TokenActor(TrioActor):
             raise
 
     async def _take_over(self, snapshot: Snapshot) -> None:
-        is_new = self._stay.is_doubtful or snapshot.version != self._tree.version
+        is_new = self._stay.is_doubtful or not self._tree.is_as(snapshot)
         is_shown = is_new and not self._stay.is_fresh
         is_migrated = False
         if is_shown:
