@@ -543,6 +543,26 @@ async def test_a_turn_that_nothing_comes_before_is_there_at_once_and_others_run_
     assert steps >= 5  # after each 32 turns; who is first then is drawn
 
 
+async def test_one_turn_of_each_of_many_tokens_lets_others_run_now_and_then(app: App) -> None:
+    steps = 0
+
+    async def count_steps() -> None:
+        nonlocal steps
+        while True:
+            await trio.lowlevel.checkpoint()
+            steps += 1
+
+    tokens = [f"tab {number}" for number in range(300)]
+    for token in tokens:
+        await app.directory.ref(token).ask(event(Generating.hear, [""]), block=False)
+    app.start_soon(count_steps)
+    steps = 0
+    for token in tokens:
+        async with app.modify_state(token):
+            pass
+    assert steps >= 5  # as of the turns of one token
+
+
 async def test_a_turn_leaves_nothing_for_the_garbage_collector(app: App) -> None:
     """Not the block that was left, which knows its turn, nor how a handler held its own."""
     ref, rounds = app.directory.ref(TOKEN), 20

@@ -210,6 +210,31 @@ async def test_what_a_task_does_when_it_is_cancelled_can_still_be_done(
     assert await stored(store, "another") == 100
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_what_tasks_do_at_the_end_is_done_also_behind_the_last_message_of_a_token(
+    store: MemoryStore, autojump_clock: MockClock, count: int
+) -> None:
+    """The actor of "another" is told to stop before it comes to their requests."""
+
+    async def clean_up(app: App) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                async with app.modify_state("another") as state:
+                    await trio.sleep(1)
+                    state.get_substate(Living).value += 1
+
+    async with App(root=Root, store=store) as app:
+        for _ in range(count):
+            app.start_soon(clean_up, app)
+        tell(app, "add_slowly", 2, token="another")  # noqa: S106 - a name, to the library
+        await wait_all_tasks_blocked()
+        left = trio.current_time()
+    assert trio.current_time() - left == pytest.approx(2 + count)
+    assert await stored(store, "another") == 1 + count
+
+
 async def test_of_many_turns_of_one_task_the_open_one_ends_and_the_others_never_begin(
     store: MemoryStore, autojump_clock: MockClock
 ) -> None:

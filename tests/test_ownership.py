@@ -253,6 +253,25 @@ async def test_states_kept_from_before_are_those_of_now(autojump_clock: MockCloc
 # ---- losing it ---------------------------------------------------------------------------------
 
 
+async def test_another_state_of_the_same_version_is_not_taken_for_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    """Where a token begins anew, its versions come to the same numbers again."""
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        page = join(one)
+        assert await add(one, 1) == 1
+        await store.delete(TOKEN)
+        assert await add(other, 5) == 5
+        with pytest.raises(LeaseLostError):
+            await add(one)
+        await trio.sleep(3)
+        assert (page.state["root.owned"]["count"], page.version) == (5, 1)
+        assert await add(one) == 6
+        assert await stored(store) == {"count": 6}
+        assert page.state["root.owned"]["count"] == 6
+
+
 @final
 class Fault(WrappedStore):
     """Does with each commit what is drawn: takes it, or loses it, the lease, or the answer."""

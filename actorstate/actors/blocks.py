@@ -80,7 +80,7 @@ class TurnBlock:
             raise self._door.flavor.translate(cancelled) from None
         finally:
             current_run.get().left()
-            if self._grant.was_at_once and self._door.has_had_its_share():
+            if self._grant.was_at_once and self._door.watch.has_had_its_share():
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _leave(self, error: BaseException | None) -> None:

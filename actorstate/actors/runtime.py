@@ -364,10 +364,15 @@ class Mailbox:
         """Give out no message until `go_on`: the actor is busy, though its loop is not."""
         self.is_paused = True
 
-    def go_on(self) -> None:
-        """Give out messages again. In the actor's trio thread only."""
+    def go_on(self, *, always_wake: bool = False) -> None:
+        """Give out messages again. In the actor's trio thread only.
+
+        Args:
+            always_wake: let the actor look up even if no message is there.
+        """
         self.is_paused = False
-        if self._envelopes and self._bell is not None:  # a thread that puts looks after it has put
+        is_due = self._envelopes or always_wake  # a thread that puts looks after it has put
+        if is_due and self._bell is not None:
             self._bell.ring()
 
     @property
@@ -853,8 +858,13 @@ class TrioActor(pykka.Actor):
         return self.on_stop()
 
     @property
+    def is_told_to_stop(self) -> bool:
+        """Whether it is to end when `may_end` says so."""
+        return bool(self._stop_asked)
+
+    @property
     def may_end(self) -> bool:
-        """Whether the actor, told to stop, may end now. Asked after each message."""
+        """Whether the actor, told to stop, may end now. Asked each time that it has woken."""
         return True
 
     @property

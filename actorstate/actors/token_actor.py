@@ -240,7 +240,8 @@ class TokenActor(TrioActor):
     @property
     def may_end(self) -> bool:
         """Whether nothing is left to do, for an actor that was told to stop."""
-        return self.mailbox.empty() and not self._tasks.is_running
+        is_at_rest = self.mailbox.empty() and not self.mailbox.is_paused  # by a turn that is lent
+        return is_at_rest and not self._tasks.is_running
 
     def on_ended(self, left: Sequence[Any]) -> None:
         """Tell the directory, so that the next message activates the token anew."""
@@ -380,7 +381,7 @@ class TokenActor(TrioActor):
             raise
 
     async def _take_over(self, snapshot: Snapshot) -> None:
-        is_new = self._stay.is_doubtful or snapshot.version != self._tree.version
+        is_new = self._stay.is_doubtful or not self._tree.is_as(snapshot)
         is_shown = is_new and not self._stay.is_fresh
         is_migrated = False
         if is_shown:
@@ -724,7 +725,7 @@ class TokenActor(TrioActor):
         request = mailbox.first
         is_next = isinstance(request, TurnRequest) and mailbox.is_waited_for
         if not (is_next and self._tenure.is_quiet):
-            mailbox.go_on()
+            mailbox.go_on(always_wake=self.is_told_to_stop)  # it may have waited for this turn
             return
         reply_to = cast("TrioFuture[TurnGrant]", mailbox.get_nowait().reply_to)
         grant = self._lend(request, was_at_once=False)

@@ -45,7 +45,7 @@ import trio
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.holding import Asker, Holding, TurnWatch, waiting_under
 from actorstate.actors.messages import Origin, TurnEnd, TurnRequest
-from actorstate.actors.runtime import FAIR_SHARE, TrioActorRef, TrioFuture
+from actorstate.actors.runtime import TrioActorRef, TrioFuture
 from actorstate.actors.task_scope import Run, current_run
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
 from actorstate.state.handlers import FollowUp
@@ -264,7 +264,6 @@ class TokenDoor:
         self._max_waiters: Final = max_waiters
         self._new_block: Final = new_block
         self._waiting = 0
-        self._row = 0
 
     def ask_for_turn(self, holder: str, held: Sequence[Turn], asker: Asker) -> Awaitable[TurnGrant]:
         """Ask for the turn, and wait for it in the mailbox's order. To be awaited at once.
@@ -359,14 +358,6 @@ class TokenDoor:
                 raise ImmutableStateError(message)
             holdings.append(holding)
         return holdings
-
-    def has_had_its_share(self) -> bool:
-        """Tell whether so many turns were lent at once by now that others have to be let run.
-
-        Else code that does nothing but take turns would never end.
-        """
-        self._row = (self._row + 1) % FAIR_SHARE
-        return self._row == 0
 
     # ---- async with self -------------------------------------------------------------------
 

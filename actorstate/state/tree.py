@@ -177,6 +177,11 @@ def _public_defaults(cls: type[State]) -> dict[str, Plain]:
     }
 
 
+def _known_of(cls: type[State], stored: Mapping[str, Plain]) -> dict[str, Plain]:
+    """Give what of the stored values is still a var."""
+    return {name: stored[name] for name in cls.definition().vars if name in stored}
+
+
 def token_label(token: str) -> str:
     """Name a token in a log. Long ones are cut: who can read the log shall not become the tab.
 
@@ -341,6 +346,21 @@ class StateTree:
             for cls, state in self._states.items()
             if cls.get_full_name() in self._stored_states or any(p.state is state for p in new)
         }
+
+    def is_as(self, snapshot: Snapshot) -> bool:
+        """Tell whether all that a snapshot has is here, and no more.
+
+        The version alone does not tell: of a token that was deleted, or whose last commits the
+        store has lost, another owner may have come to the same number with other values.
+        """
+        if snapshot.version != self.version:
+            return False
+        mine, its = self.stored_values(), snapshot.values
+        states = self.schema.states
+        return all(
+            same_json(mine.get(name, {}), _known_of(states[name], its.get(name, {})))
+            for name in states.keys() & (mine.keys() | its.keys())
+        )
 
     def restore(self, snapshot: Snapshot) -> bool:
         """Take the values of a snapshot; a var that is not in it keeps its default.
