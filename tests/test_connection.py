@@ -291,6 +291,19 @@ async def test_a_client_that_only_talks_hears_something_in_time(autojump_clock: 
         assert len(peer.of("ping")) == 14
 
 
+async def test_a_page_that_waits_for_its_tab_is_not_taken_for_silent(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
+        old = await connect(app, nursery)
+        async with app.modify_state(old.token):
+            back = await come_back(app, nursery, old)  # its pongs are not read before that ends
+            await trio.sleep(55)
+        await wait_all_tasks_blocked()
+        assert back.code is None
+        assert back.of("welcome")
+
+
 async def test_who_is_not_listened_to_is_not_taken_for_silent(autojump_clock: MockClock) -> None:
     async with wired(mailbox_capacity=1) as (app, nursery):
         peer = await connect(app, nursery)

@@ -673,7 +673,7 @@ class TrioActor(pykka.Actor):
         rest: float = 0,
     ) -> None:
         super().__init__()
-        self.actor_stopped = cast("threading.Event", _Flag())
+        self.actor_stopped: threading.Event = cast("threading.Event", _Flag())
         self.mailbox: Final = cast("Mailbox", self.actor_inbox)
         """The actor's mailbox."""
         self.mailbox.capacity = capacity

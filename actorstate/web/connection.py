@@ -402,8 +402,8 @@ class SocketConnection:
     def _look(self) -> float:
         """Do what is due, and tell when to look again."""
         now, limits = trio.current_time(), self._site.limits
-        if self._event is not None or self._is_stopped:  # then nobody listens
-            self._heard = now
+        if self._event is not None or self._contest is not None or self._is_stopped:
+            self._heard = now  # nobody listens
         taken_by = (self._said if self._is_sending else now) + limits.send_timeout
         heard_by = self._heard + limits.longest_silence
         if taken_by <= now or heard_by <= now:
