@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from actorstate import App, State, heading
+from actorstate import App, ConnectionLimits, State, heading
 
 
 class Tally(State, root=True):
@@ -27,5 +28,5 @@ class Tally(State, root=True):
         self.followed.append(number)
 
 
-app = App(root=Tally)
+app = App(root=Tally, connections=ConnectionLimits(rate_limit=math.inf))
 app.add_page(heading(Tally.count))

@@ -14,7 +14,7 @@ import jsonpatch
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
-from actorstate import State
+from actorstate import ConnectionLimits, State
 from actorstate.web.protocol import SUBPROTOCOL
 
 _AWAY: Final = (OSError, HandshakeError, ConnectionClosed)
@@ -25,6 +25,10 @@ class Rows(State, root=True):
 
     def append(self, row: str) -> None:
         self.rows.append(row)
+
+
+UNHURRIED: Final = ConnectionLimits(rate_limit=math.inf)
+"""The limits for pages that send as fast as they get answers."""
 
 
 @final
@@ -122,6 +126,7 @@ class PersistentPage:
                 operations = frame["ops"]
                 self._state = jsonpatch.apply_patch(self._state, operations, in_place=True)
             case "error" if "seq" in frame:
+                assert frame["code"] != "rate_limited", "it would not be done, ever"
                 self.failed[frame["seq"]] = frame["code"]
             case _:
                 pass

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from persistent_page import Rows
+from persistent_page import UNHURRIED, Rows
 
 from actorstate import App
 from actorstate.stores.redis import RedisStore
@@ -25,7 +25,11 @@ def say(**facts: Any) -> None:
 
 
 async def serve(url: str, port: str) -> None:
-    async with App(root=Rows, store=RedisStore(url)) as app, trio.open_nursery() as nursery:
+    store = RedisStore(url)
+    async with (
+        App(root=Rows, store=store, connections=UNHURRIED) as app,
+        trio.open_nursery() as nursery,
+    ):
         say(address=await nursery.start(app.serve, "127.0.0.1", int(port)))
 
 

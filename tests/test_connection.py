@@ -291,6 +291,20 @@ async def test_a_client_that_only_talks_hears_something_in_time(autojump_clock: 
         assert len(peer.of("ping")) == 14
 
 
+async def test_no_more_of_large_events_is_read_than_one_may_have_on_the_way() -> None:
+    async with wired(max_message_bytes=100_000) as (app, nursery):
+        peer = await connect(app, nursery)
+        mailbox = app.directory.ref(peer.token).mailbox
+        async with app.modify_state(peer.token):
+            for number in range(10):
+                peer.fire("write", str(number) * 30_000)
+            await wait_all_tasks_blocked()
+            assert len(mailbox) == 3
+        await wait_all_tasks_blocked()
+        assert [row[0] for row in peer.wire["rows"]] == list("0123456789")
+        assert peer.frames[-1]["ack"] == 10
+
+
 async def test_a_page_that_waits_for_its_tab_is_not_taken_for_silent(
     autojump_clock: MockClock,
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 import trio
-from persistent_page import PersistentPage, Rows
+from persistent_page import UNHURRIED, PersistentPage, Rows
 from redis_server import RedisServer, free_port, redis_server
 from test_redis import running
 
@@ -61,7 +61,10 @@ async def test_under_load_every_event_counts_once_and_nothing_is_shown_that_is_n
     chance = chances(times)
     with redis_server() as server:
         store = RedisStore(server.url, lease_ttl=LEASE, store_timeout=TIMEOUT)
-        async with App(root=Rows, store=store) as app, trio.open_nursery() as nursery:
+        async with (
+            App(root=Rows, store=store, connections=UNHURRIED) as app,
+            trio.open_nursery() as nursery,
+        ):
             address = await nursery.start(app.serve, "127.0.0.1", 0)
             pages = [PersistentPage(address, f"page {n}") for n in range(4)]
             async with trio.open_nursery() as sending:

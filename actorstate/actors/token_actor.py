@@ -246,8 +246,9 @@ class TokenActor(TrioActor):
     def on_ended(self, left: Sequence[Any]) -> None:
         """Tell the directory, so that the next message activates the token anew."""
         self._tell_ended()
-        if self._tree.turn is not None:  # lent: to undo it is the holder's
-            self._tree.turn.revoke()
+        turn = self._tree.turn  # looked at once: a thread may end it meanwhile
+        if turn is not None:  # lent: to undo it is the holder's
+            turn.revoke()
         self._pages.close()
         for message in left:
             if isinstance(message, Attach):

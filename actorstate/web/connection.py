@@ -23,18 +23,21 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from actorstate.actors.messages import (
+    Ack,
     Attach,
     Connection,
     Detach,
     Event,
     Failure,
     Notice,
+    Patch,
     Refresh,
     Welcome,
 )
 from actorstate.actors.runtime import Bell, Mailbox
 from actorstate.exceptions import ActorDeadError
 from actorstate.state.router import Router
+from actorstate.web.in_flight import InFlight
 from actorstate.web.outbox import Outbox
 from actorstate.web.protocol import (
     EventFrame,
@@ -116,6 +119,9 @@ class SocketConnection:
         self._next: Notice | Ping | None = None
         self._mailbox: Mailbox | None = None
         self._event: Event | None = None
+        self._size = 0  # of the message that was read last
+        self._in_flight: Final = InFlight(site.limits.max_message_bytes)
+        self._landed: trio.Event | None = None
         self._contest: _Contest | None = None
         self._sign: trio.Event | None = None
         self._is_over = False
@@ -150,10 +156,18 @@ class SocketConnection:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
         if self._contest is not None and isinstance(notice, Welcome):
             self._contest.decided.set()
+        if isinstance(notice, Patch | Ack | Welcome):
+            self._land(notice.ack)
         if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
             self._end()
         self._wake_writer()
+
+    def _land(self, ack: int) -> None:
+        """Let the reader go on that waited until events are done."""
+        self._in_flight.done(ack)
+        if self._landed is not None:
+            self._landed.set()
 
     def _wake_writer(self) -> None:
         if self._bell is not None and self._bell.sleeps:
@@ -321,9 +335,7 @@ class SocketConnection:
         """Read events for ever. May be cut off and begun anew; no event is lost by that."""
         while True:
             if self._event is not None:
-                # Waiting here is the back pressure: a full mailbox stops the reading of the
-                # socket, and TCP makes the sender wait.
-                await mailbox.post_when_room(self._event)
+                await self._hand_over(self._event, mailbox)
                 self._event = None
                 self._heard = trio.current_time()  # nobody has listened meanwhile
             frame = await self._receive()
@@ -333,6 +345,17 @@ class SocketConnection:
                 self._event = to_event(frame, self._instance)
             elif isinstance(frame, Hello):
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
+
+    async def _hand_over(self, event: Event, mailbox: Mailbox) -> None:
+        """Post an event. Waiting here is the back pressure: TCP makes the sender wait.
+
+        For room in the mailbox, and until large events that came before are done.
+        """
+        while not self._in_flight.has_room_for(self._size):
+            self._landed = trio.Event()
+            await self._landed.wait()
+        await mailbox.post_when_room(event)
+        self._in_flight.add(event.seq or 0, self._size)
 
     def _give_sign(self) -> None:
         if self._sign is not None:
@@ -357,7 +380,7 @@ class SocketConnection:
             if closed.reason is not None and closed.reason.code == TOO_LARGE:
                 self._tell_too_large()  # so much that it was not even read
             raise
-        self._heard = trio.current_time()
+        self._heard, self._size = trio.current_time(), len(data)
         if _is_larger(data, self._site.limits.max_message_bytes):
             self._tell_too_large()
             self.send(Failure("too_large", "this message is too large for the server"))
