@@ -466,6 +466,51 @@ async def test_a_release_that_is_cancelled_does_no_harm(home: Home, steps: int) 
     assert await count_in(home.one) == 2
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_confirmation_that_is_cancelled_does_no_harm(home: Home, steps: int) -> None:
+    lease = await own(home.one)
+    await home.one.commit(lease, first())
+    await cancelled_after(steps, lambda: home.one.confirm(lease))
+    await home.one.confirm(lease)
+    await home.one.commit(lease, counts(2, 2))
+    assert await count_in(home.other) == 2
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("forget", ["delete", "expire"])
+async def test_a_token_whose_forgetting_is_cancelled_is_there_as_a_whole_or_gone(
+    home: Home, steps: int, forget: str
+) -> None:
+    lease = await own(home.one)
+    await home.one.commit(lease, first())
+    await home.one.commit(lease, counts(2, 2))
+    await home.one.release(lease)
+    forgetting = {"delete": lambda: home.one.delete(TOKEN), "expire": lambda: home.one.expire(0)}
+    await cancelled_after(steps, forgetting[forget])
+    with trio.fail_after(60):
+        loaded = await home.other.load(TOKEN, nobody)
+    found = loaded.snapshot
+    assert found is None or (found.version, dict(found.values["root"])) == (2, {"count": 2})
+    version = 0 if found is None else 2
+    await home.other.commit(loaded.lease, first() if found is None else counts(3, 1))
+    assert await count_in(home.one) == 1
+    snapshot = await home.one.peek(TOKEN)
+    assert snapshot is not None
+    assert snapshot.version == version + 1
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_reading_that_is_cancelled_does_no_harm(home: Home, steps: int) -> None:
+    lease = await own(home.one)
+    await home.one.commit(lease, first())
+    await cancelled_after(steps, lambda: home.one.peek(TOKEN))
+    await cancelled_after(steps, home.one.signing_key)
+    assert await count_in(home.one) == 1
+    assert await home.one.signing_key() == await home.other.signing_key()
+    await home.one.commit(lease, counts(2, 2))
+    assert await count_in(home.other) == 2
+
+
 async def cancelled_after(steps: int, async_fn: Callable[[], Awaitable[object]]) -> None:
     """Run something, and cancel it when it has gone to sleep so many times, or for long."""
     with trio.move_on_after(0.2) as scope:
