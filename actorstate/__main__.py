@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--port", default=8000, type=_port, help="port, 0 for a free one (%(default)s)"
     )
-    _add_gate_options(run)
+    _add_entrance_options(run)
     run.add_argument(
         "--store",
         help="where state rests: memory://, sqlite:///state.db (the app's own; if it has none, "
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_gate_options(run: argparse.ArgumentParser) -> None:
+def _add_entrance_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--allowed-origin",
         action="append",

@@ -305,6 +305,22 @@ async def test_no_more_of_large_events_is_read_than_one_may_have_on_the_way() ->
         assert peer.frames[-1]["ack"] == 10
 
 
+async def test_a_large_event_whose_waiting_is_cut_off_is_done_once(
+    autojump_clock: MockClock,
+) -> None:
+    """Each ping that falls due cuts off what the reader waits for, and begins it anew."""
+    async with wired(max_message_bytes=100_000, ping_interval=1, ping_timeout=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        async with app.modify_state(peer.token):
+            for number in range(6):
+                peer.fire("write", str(number) * 30_000)
+            await trio.sleep(10)
+            assert len(peer.of("ping")) > 5
+        await wait_all_tasks_blocked()
+        assert [row[0] for row in peer.wire["rows"]] == list("012345")
+        assert (peer.code, peer.frames[-1]["ack"]) == (None, 6)
+
+
 async def test_a_page_that_waits_for_its_tab_is_not_taken_for_silent(
     autojump_clock: MockClock,
 ) -> None:

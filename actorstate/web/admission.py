@@ -78,20 +78,20 @@ class Admission:
 
     # ---- coming in -------------------------------------------------------------------------
 
-    def connection(self, address: str | None) -> Place:
+    def connection(self, address: str | None) -> Seat:
         """Count a connection for the length of a block; give why it is not let in, if so.
 
         Args:
             address: from where it comes; None if that says nothing, as when it is a proxy's.
         """
-        return Place(self, address, is_new=True)
+        return Seat(self, address, is_new=True)
 
-    def address(self, address: str) -> Place:
+    def address(self, address: str) -> Seat:
         """Count one from an address for the length of a block; give why it is refused, if so."""
-        return Place(self, address, is_new=False)
+        return Seat(self, address, is_new=False)
 
     def take(self, neighbours: str | None, *, is_new: bool) -> Refusal | None:
-        """Count one, if there is room; see `Place`."""
+        """Count one, if there is room; see `Seat`."""
         refusal = self._look_at_all() if is_new else None
         if refusal is None and neighbours is not None:
             refusal = self._look_at_one(neighbours)
@@ -138,9 +138,9 @@ class Admission:
 
     # ---- being here ------------------------------------------------------------------------
 
-    def present(self, guest: Guest) -> Presence:
+    def present(self, guest: Guest) -> Registration:
         """Let a connection be here for the length of a block."""
-        return Presence(self, guest)
+        return Registration(self, guest)
 
     def come(self, guest: Guest) -> None:
         """See `present`."""
@@ -181,7 +181,7 @@ class Admission:
 
 
 @final
-class Place:
+class Seat:
     """A block for which a connection is counted; it gives why it is not, if so."""
 
     __slots__ = ("_admission", "_is_new", "_is_taken", "_neighbours")
@@ -203,7 +203,7 @@ class Place:
 
 
 @final
-class Presence:
+class Registration:
     """A block for which a connection is here."""
 
     __slots__ = ("_admission", "_guest")

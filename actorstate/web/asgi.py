@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from types import TracebackType
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any, Final, Protocol, final
 from urllib.parse import quote
 
@@ -44,26 +43,12 @@ _ABNORMAL: Final = 1006
 _OF_THE_SERVER: Final = frozenset({b"date", b"connection"})
 
 
-class Host(Protocol):
+class Host(AbstractAsyncContextManager[object], Protocol):
     """What is known here of the app: `actorstate.app.App`."""
 
     @property
     def is_running(self) -> bool:
         """Whether it is entered."""
-        ...
-
-    async def __aenter__(self) -> object:
-        """Enter it."""
-        ...
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """Leave it."""
         ...
 
     async def open_site(self) -> Site:
