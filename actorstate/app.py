@@ -168,7 +168,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         self._running: _Running | None = None
         self._is_leaving = False
         self._leave_by = math.inf
-        self._asgi: Final = AsgiEntrance(self)
+        self._asgi: Final = AsgiEntrance(self, Origins(self._connection_limits.allowed_origins))
 
     @property
     def asgi(self) -> AsgiEntrance:

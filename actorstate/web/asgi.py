@@ -69,10 +69,12 @@ class AsgiEntrance:
 
     Args:
         host: the app.
+        origins: whose pages may open a socket.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, origins: Origins) -> None:
         self._host: Final = host
+        self._origins: Final = origins
         self._site: Site | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +100,7 @@ class AsgiEntrance:
         if scope["type"] == "http":
             return await _answer_request(site, scope, send)
         if scope["type"] == "websocket":
-            return await _serve_socket(site, scope, receive, send)
+            return await _serve_socket(site, self._origins, scope, receive, send)
         message = f"a connection of the kind {scope['type']!r} is not known here"
         raise ValueError(message)
 
@@ -167,26 +169,27 @@ def _headers(answer: Answer, http_version: str) -> Headers:
 # ---- sockets ------------------------------------------------------------------------------------
 
 
-async def _serve_socket(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve_socket(
+    site: Site, origins: Origins, scope: Scope, receive: Receive, send: Send
+) -> None:
     await receive()  # that somebody wants to connect
     client: Sequence[Any] | None = scope.get("client")  # None where there are no addresses
     address = str(client[0]) if client else ""
     headers = by_name(scope["headers"])
     with site.admission.connection(address or None) as crowded:
-        refusal = _refusal_of(site, scope, headers, crowded)
+        refusal = _refusal_of(origins, scope, headers, crowded)
         if refusal is None:
             return await _attach(site, scope, receive, send, Handshake(headers, address))
     return await _refuse(refusal, scope, send)
 
 
 def _refusal_of(
-    site: Site, scope: Scope, headers: Mapping[str, str], crowded: Refusal | None
+    origins: Origins, scope: Scope, headers: Mapping[str, str], crowded: Refusal | None
 ) -> Answer | None:
     """Tell why a socket is refused: the path, another site's page, no room, a server that stops."""
     if scope["path"] != SOCKET_PATH:
         return NO_SOCKET
     scheme = "https" if scope.get("scheme") == "wss" else None
-    origins = Origins(site.limits.allowed_origins)
     if not origins.allow(headers.get("origin"), headers.get("host", ""), scheme):
         return OTHER_SITE
     return None if crowded is None else REFUSALS[crowded]
