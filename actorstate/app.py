@@ -20,14 +20,14 @@ from actorstate.actors.conductor import Conductor
 from actorstate.actors.directory import Directory
 from actorstate.actors.errors import OnError, Reporter
 from actorstate.actors.flavor import Flavor, TrioFlavor
-from actorstate.actors.foreign_blocks import ThreadBlock
 from actorstate.actors.holding import TurnWatch
 from actorstate.actors.limits import Limits
+from actorstate.actors.modify import ModifyState, ModifyStateFromThread
 from actorstate.actors.own_tasks import OwnTasks
 from actorstate.actors.runtime import Scope
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import Services
-from actorstate.actors.turns import Block
+from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
@@ -472,7 +472,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             ActorDeadError: the app was left meanwhile; nothing was changed.
             RuntimeError: (on entering) the app is not running.
         """
-        return ModifyState(self, _token(token))
+        return ModifyState(self._opener(token))
 
     def modify_state_from_thread(self, token: str) -> ModifyStateFromThread:
         """Give a turn of a token to a thread.
@@ -490,7 +490,14 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             RuntimeError: (on entering) called in the trio thread; or the app is not running.
             Exception: otherwise as `modify_state`.
         """
-        return ModifyStateFromThread(self, _token(token))
+        return ModifyStateFromThread(self._opener(token), lambda: self.trio_token)
+
+    def _opener(self, token: object) -> Callable[[], TokenDoor]:
+        """Give what opens the door of a token, as soon as that is called."""
+        if not isinstance(token, str):
+            message = f"a token is a string, got {token!r}"
+            raise TypeError(message)
+        return lambda: self.directory.door(token)
 
     def start_soon(self, async_fn: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """Start a task of your own under the app; from any thread.
@@ -584,69 +591,6 @@ def _complete(given: object) -> Iterator[Invocation]:
             )
             raise TypeError(message)
     yield invocation.complete()
-
-
-@final
-class ModifyState:
-    """The turn of one token, as a block. Made by `App.modify_state`; for one use."""
-
-    def __init__(self, app: App, token: str) -> None:
-        self._app: Final = app
-        self._token: Final = token
-        self._block: Block | None = None
-
-    async def __aenter__(self) -> State:
-        if self._block is not None:
-            message = "this block was used already; call app.modify_state(token) for each"
-            raise RuntimeError(message)
-        self._block = self._app.directory.door(self._token).new_block()
-        return (await self._block.enter()).tree.root
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._block is not None
-        await self._block.leave(exc)
-
-
-@final
-class ModifyStateFromThread:
-    """The turn of one token, as a block in a thread. Made by `App.modify_state_from_thread`."""
-
-    def __init__(self, app: App, token: str) -> None:
-        self._app: Final = app
-        self._token: Final = token
-        self._block: ThreadBlock | None = None
-
-    def __enter__(self) -> State:
-        if self._block is not None:
-            message = (
-                "this block was used already; call app.modify_state_from_thread(token) for each"
-            )
-            raise RuntimeError(message)
-        self._block = ThreadBlock(
-            lambda: self._app.directory.door(self._token), self._app.trio_token
-        )
-        return self._block.enter().tree.root
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._block is not None
-        self._block.leave(exc)
-
-
-def _token(token: object) -> str:
-    if not isinstance(token, str):
-        message = f"a token is a string, got {token!r}"
-        raise TypeError(message)
-    return token
 
 
 def _at_least(least: float, **named: Number) -> Number:
