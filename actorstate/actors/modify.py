@@ -1,4 +1,4 @@
-"""The turn of one token as a block, for code that is no handler: `App.modify_state` and its like."""
+"""The turn of one token as a block, for code that is no handler: `App.modify_state` is one."""
 
 from __future__ import annotations
 

@@ -12,6 +12,10 @@
 - ``limits``      what is bounded
 - ``sparse_log``  what strangers may do is a line now and then
 - ``connection``  one WebSocket attached to a token
+- ``outbox``      what it has not been sent yet: one patch at most
+- ``pulse``       when it is asked for a sign, and when it is left
+- ``rate``        how much it may send
+- ``in_flight``   how much of that may be on its way
 - ``protocol``    frames to records and back; ``docs/protocol.md`` in code
 - ``client.js``   the other end
 """

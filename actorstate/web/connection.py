@@ -4,10 +4,8 @@ Two tasks: one reads frames and posts them to the token actor, one owns the send
 the writer ever sends, because a send that is cancelled midway leaves half a frame in the stream;
 then there is nothing left to do with the socket but to close it, and that is what happens.
 
-The reader also looks after the time, since most of its own it waits: what it waits for is cut off
-when something falls due, and begun anew. No frame costs a timer, as all that is due gets due later
-with what happens, and never earlier: who looks when the first is due, and finds what happened
-since, knows when to look again.
+The reader also looks after the time (see ``pulse``), since most of its own it waits: what it waits
+for is cut off when something falls due, and begun anew.
 """
 
 from __future__ import annotations
@@ -52,6 +50,7 @@ from actorstate.web.protocol import (
     to_event,
     to_router,
 )
+from actorstate.web.pulse import Due, Pulse
 from actorstate.web.rate import Allowance
 from actorstate.web.site import Site
 
@@ -66,6 +65,8 @@ REPLACED: Final = 4001
 WRONG_PROTOCOL: Final = 4002
 
 T = TypeVar("T")
+
+_FAULTS: Final = {Due.NO_TAKER: "takes nothing", Due.SILENCE: "is silent"}
 
 _HELLO_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
@@ -125,8 +126,8 @@ class SocketConnection:
         self._contest: _Contest | None = None
         self._sign: trio.Event | None = None
         self._is_over = False
-        self._is_sending = False
-        self._said = self._heard = self._asked = now = trio.current_time()
+        now = trio.current_time()
+        self._pulse: Final = Pulse(site.limits, now)
         self._allowance: Final = Allowance(site.limits.rate_limit, site.limits.rate_burst, now)
         self._instance = ""
         self._router: Router | None = None
@@ -241,9 +242,9 @@ class SocketConnection:
             while True:
                 while (notice := self._next or self._outbox.take()) is not None:
                     self._next = None
-                    self._is_sending, self._said = True, trio.current_time()
+                    self._pulse.sends(trio.current_time())
                     await self._socket.send_message(encode(notice, self._session, silence))
-                    self._is_sending = False
+                    self._pulse.sent()
                 if self._is_closing:
                     break
                 if self._outbox.wants_welcome() and self._mailbox is not None:
@@ -337,7 +338,7 @@ class SocketConnection:
             if self._event is not None:
                 await self._hand_over(self._event, mailbox)
                 self._event = None
-                self._heard = trio.current_time()  # nobody has listened meanwhile
+                self._pulse.heard(trio.current_time())  # nobody has listened meanwhile
             frame = await self._receive()
             if isinstance(frame, Pong):
                 self._give_sign()
@@ -365,7 +366,7 @@ class SocketConnection:
     async def _receive(self) -> Frame | None:
         """Wait for the next frame; None for one that comes to nothing."""
         data = await self._receive_message()
-        is_allowed = self._allowance.take(self._heard)
+        is_allowed = self._allowance.take(self._pulse.heard_at)
         try:
             frame = decode(data)
         except FrameError as error:
@@ -380,7 +381,8 @@ class SocketConnection:
             if closed.reason is not None and closed.reason.code == TOO_LARGE:
                 self._tell_too_large()  # so much that it was not even read
             raise
-        self._heard, self._size = trio.current_time(), len(data)
+        self._pulse.heard(trio.current_time())
+        self._size = len(data)
         if _is_larger(data, self._site.limits.max_message_bytes):
             self._tell_too_large()
             self.send(Failure("too_large", "this message is too large for the server"))
@@ -424,30 +426,21 @@ class SocketConnection:
 
     def _look(self) -> float:
         """Do what is due, and tell when to look again."""
-        now, limits = trio.current_time(), self._site.limits
+        now = trio.current_time()
         if self._event is not None or self._contest is not None or self._is_stopped:
-            self._heard = now  # nobody listens
-        taken_by = (self._said if self._is_sending else now) + limits.send_timeout
-        heard_by = self._heard + limits.longest_silence
-        if taken_by <= now or heard_by <= now:
-            fault = "takes nothing" if taken_by <= now else "is silent"
-            logger.info("connection %s %s; closing it", self._session, fault)
+            self._pulse.heard(now)  # nobody listens
+        due = self._pulse.due(now)
+        if due in _FAULTS:
+            logger.info("connection %s %s; closing it", self._session, _FAULTS[due])
             self._end()
             return math.inf
-        ask_at = self._last_sign + limits.ping_interval
-        if ask_at <= now:
+        if due is Due.ASK:
             self._ask()
-            ask_at = now + limits.ping_interval
-        return min(taken_by, heard_by, ask_at)
-
-    @property
-    def _last_sign(self) -> float:
-        """When both ends had a sign of each other, or one was asked for the last time."""
-        return max(self._asked, min(self._heard, self._said))
+        return self._pulse.next_look(now)
 
     def _ask(self) -> None:
         """Ask the client for a sign, which is one for the client, too."""
-        self._asked = trio.current_time()
+        self._pulse.asked(trio.current_time())
         self._outbox.ping()
         self._wake_writer()
 

@@ -41,11 +41,6 @@ class ConnectionLimits:
     ping_timeout: float = attrs.field(default=20.0, validator=gt(0))
     """For how long the client may then give none (seconds)."""
 
-    @property
-    def longest_silence(self) -> float:
-        """After how long one end that hears nothing may take the other for gone (seconds)."""
-        return self.ping_interval + self.ping_timeout
-
     max_connections: float = attrs.field(default=10_000, validator=ge(1))
     """How many TCP connections may be open."""
     max_connections_per_address: float = attrs.field(default=1000, validator=ge(1))
@@ -55,3 +50,8 @@ class ConnectionLimits:
     to rest first."""
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=read_origins)
     """Whose pages may open a socket, beside the server's own: as ``https://shop.example``."""
+
+    @property
+    def longest_silence(self) -> float:
+        """After how long one end that hears nothing may take the other for gone (seconds)."""
+        return self.ping_interval + self.ping_timeout
