@@ -483,6 +483,26 @@ async def test_a_reload_gets_its_state_back_at_once_if_the_old_socket_is_closed(
         assert (new.token, new.wire["count"], trio.current_time()) == (old.token, 1, 0)
 
 
+async def test_a_hello_that_the_network_held_back_takes_no_place_of_a_later_one() -> None:
+    """Of one page load the newest has the tab, by the number that its client gave it."""
+    async with wired() as (app, nursery):
+        late = Peer(await app.open_site())
+        page = await connect(app, nursery, nth=2)
+        page.fire("add")
+        await wait_all_tasks_blocked()
+        await connect_peer(late, nursery, token=page.token, nth=1)
+        again = await connect(app, nursery, token=page.token, nth=2)  # as a network repeats it
+        assert (late.code, again.code, page.code) == (4001, 4001, None)
+        assert late.of("welcome") == again.of("welcome") == []
+        page.fire("add")
+        await wait_all_tasks_blocked()
+        assert page.wire["count"] == 2
+        next_one = await come_back(app, nursery, page, nth=3)
+        next_one.fire("add")
+        await wait_all_tasks_blocked()
+        assert (next_one.code, next_one.wire["count"]) == (None, 3)
+
+
 async def test_a_reload_takes_over_from_a_socket_whose_end_was_lost(
     autojump_clock: MockClock,
 ) -> None:

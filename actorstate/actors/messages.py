@@ -123,6 +123,8 @@ class Attach:
     """What is run after the welcome of a page load that was not here before."""
     shown: Shown | None = None
     """What its page shows already; None for nothing."""
+    nth: int | None = None
+    """Which of the connections of its page load it is; None if its client does not say."""
     instead_of: tuple[Connection, ...] | None = None
     """Those of other page loads that are known to be gone. If there are any others, the connection
     is not attached, and told of them (`Connection.contest`). None: attach it, whoever is here."""

@@ -42,6 +42,8 @@ class PageLoad:
     """The number of its last event that is done."""
     is_known: bool = False
     """Whether it was here before, perhaps with another owner of the token."""
+    nth: int = 0
+    """The number of its latest connection; 0 as long as none has one."""
     missed: list[Effect] = attrs.field(factory=list[Effect])
     """The effects for it that came while it was not connected."""
 
@@ -90,6 +92,18 @@ class Pages:
 
     # ---- coming and going ------------------------------------------------------------------
 
+    def is_outdated(self, attach: Attach) -> bool:
+        """Tell whether a later connection of its page load was here; end it then.
+
+        A network may hold back what was sent long ago, or send it once more. Nobody listens there,
+        and the page itself is on the later one.
+        """
+        page_load = self.loads.get(attach.connection.instance)
+        if attach.nth is None or page_load is None or attach.nth > page_load.nth:
+            return False
+        attach.connection.replace()
+        return True
+
     def is_contested(self, attach: Attach) -> bool:
         """Tell whether other page loads are here that may be alive; tell the connection, too."""
         if attach.instead_of is None:
@@ -124,6 +138,7 @@ class Pages:
         is_new = not page_load.is_known
         page_load.is_known = True
         page_load.router = connection.router
+        page_load.nth = attach.nth or page_load.nth
         self._greet(connection, attach.shown)
         while page_load.missed:
             connection.send(page_load.missed.pop(0))

@@ -798,7 +798,9 @@ class TokenActor(TrioActor):
 
     async def _attach(self, message: Attach) -> None:
         connection = message.connection
-        if self._pages.is_contested(message) or not await self._can_be_shown(connection):
+        if self._pages.is_outdated(message) or self._pages.is_contested(message):
+            return
+        if not await self._can_be_shown(connection):
             return
         self._presence.absence.cancel()
         is_new_page = self._pages.attach(message)

@@ -110,6 +110,7 @@ class Tab:
         self._shown: Final[dict[str, dict[str, Any]]] = {}
         self._is_welcome = False
         self._history: str | None = None
+        self._nth = 0
         self._seq = 0
         self._waiting: Final[dict[int, _Sent]] = {}
         self._failures: Final[dict[int, EventFailedError]] = {}
@@ -318,6 +319,7 @@ class Tab:
         self.cut()
         self._is_welcome = False
         self._served = trio.Event()
+        self._nth += 1
         self._link = Link(self._receive, self._take_close)
         self._connection = SocketConnection(self._link, self._site, self._handshake)
         self._nursery.start_soon(self._serve, self._connection, self._served)
@@ -328,6 +330,7 @@ class Tab:
             "t": "hello",
             "token": self.token,
             "instance": self.instance,
+            "nth": self._nth,
             "version": self.version if self._history is not None else None,
             "history": self._history,
             "path": self._path,

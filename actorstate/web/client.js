@@ -1305,6 +1305,8 @@
   const link = {
     socket: null, isWelcomed: false, isStopped: false, failures: 0, timer: null, steadyTimer: null,
     silence: SILENCE_MS, silenceTimer: null,
+    // So that the server tells a late hello, which the network has held back, from the latest.
+    nth: 0,
   };
 
   // sessionStorage is this tab's own and survives a reload. Where it is forbidden, a reload
@@ -1346,6 +1348,7 @@
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(`${scheme}//${location.host}/_actorstate/ws`, PROTOCOL);
     link.socket = socket;
+    link.nth += 1;
     link.timer = setTimeout(abandon, OPEN_TIMEOUT_MS);
     socket.addEventListener("open", () => sayHello(socket));
     // A socket that was abandoned may speak until it has closed; nobody listens to it.
@@ -1360,7 +1363,8 @@
     awaitSign();
     const path = location.pathname + location.search;
     const { version, history } = tab;
-    socket.send(JSON.stringify({ t: "hello", token, instance, version, history, path }));
+    const { nth } = link;
+    socket.send(JSON.stringify({ t: "hello", token, instance, nth, version, history, path }));
   }
 
   // A line may be dead at the far end, and no socket says so. The server sends a ping at the latest

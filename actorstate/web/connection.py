@@ -287,7 +287,7 @@ class SocketConnection:
         mailbox = self._site.directory.ref(token).mailbox
         # The path as the browser asked for the page by it, so that routes are the same here.
         on_load = self._site.on_load.get(self._router.path, ())
-        attach = Attach(self, on_load, hello.shown, instead_of)
+        attach = Attach(self, on_load, hello.shown, hello.nth, instead_of)
         await self._watched(lambda: mailbox.post_when_room(attach))
         self._mailbox = mailbox
 

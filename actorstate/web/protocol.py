@@ -61,6 +61,8 @@ class Hello:
     """The name of the history in which that stands, as the welcome gave it."""
     path: str = "/"
     """The page's path and query."""
+    nth: int | None = None
+    """Which of the connections of this page load it is; later ones have higher numbers."""
 
     @property
     def shown(self) -> Shown | None:
@@ -171,6 +173,9 @@ def _check_bounds(frame: Frame) -> None:
         if len(frame.history or "") > _LONGEST_HISTORY:
             message = f"expected at most {_LONGEST_HISTORY} characters"
             raise FrameError(message, "$.history")
+        if frame.nth is not None and not 0 < frame.nth <= _MOST_SEQ:
+            message = "expected a number from 1"
+            raise FrameError(message, "$.nth")
         _check_path(frame.path)
 
 
