@@ -60,6 +60,15 @@ def test_law_what_leads_on_leads_to_the_state_of_now_and_acknowledges_nothing_be
     assert all(done[later] > ack or done[later] == done[shown] for later in range(shown, version))
 
 
+def test_it_holds_no_more_than_the_state_it_leads_to_would_weigh() -> None:
+    history = History()
+    for size, least, most in [(10, 5, 20), (5_000, 60, 150), (10**9, 256, 256)]:
+        history.suit(size)
+        for version in range(1, 1000):
+            history.add(commit(version, Operation("replace", "/s/count", version)), NOBODY)
+        assert least <= len(history._entries) <= most
+
+
 def test_it_holds_no_more_than_it_may() -> None:
     history = History()
     for version in range(1, 1000):

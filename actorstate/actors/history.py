@@ -15,6 +15,7 @@ from actorstate.state.record import Record
 from actorstate.state.turn import Commit
 
 _MOST_PATCHES: Final = 256
+_LEAST_WEIGHT: Final = 512
 _MOST_WEIGHT: Final = 64 * 1024
 """In bytes of JSON, as `weight` estimates them."""
 
@@ -38,19 +39,28 @@ class History:
     the same number is then another state.
     """
 
-    __slots__ = ("_entries", "_weight", "name")
+    __slots__ = ("_entries", "_most", "_weight", "name")
 
     def __init__(self) -> None:
         self.name: Final = secrets.token_urlsafe(12)
+        self._most = _MOST_WEIGHT
         self._entries: Final[list[_Entry]] = []
         self._weight = 0
+
+    def suit(self, size: int) -> None:
+        """Hold no more than is worth it, for a state of such a size (bytes).
+
+        Patches that outweigh the state spare nobody anything: the whole state is less. What there
+        is by now is let go with the next commit.
+        """
+        self._most = min(max(size, _LEAST_WEIGHT), _MOST_WEIGHT)
 
     def add(self, commit: Commit, origin: Origin) -> None:
         """Take in a commit, the next after the last; let go of the oldest if it gets too much."""
         entry = _Entry(commit.version, commit.operations, origin, weight(commit.operations))
         self._entries.append(entry)
         self._weight += entry.weight
-        while self._weight > _MOST_WEIGHT or len(self._entries) > _MOST_PATCHES:
+        while self._weight > self._most or len(self._entries) > _MOST_PATCHES:
             self._weight -= self._entries.pop(0).weight
 
     def leads_on(self, shown: Shown, version: int) -> bool:

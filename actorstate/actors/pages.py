@@ -22,7 +22,7 @@ from actorstate.actors.messages import (
 )
 from actorstate.state.effects import Effect
 from actorstate.state.router import Router
-from actorstate.state.tree import StateTree, token_label
+from actorstate.state.tree import StateTree, size_of, token_label
 from actorstate.state.turn import Commit
 from actorstate.stores.journal import REMEMBERED_PAGE_LOADS
 
@@ -175,6 +175,7 @@ class Pages:
         done, version = self.loads[connection.instance].done, self._tree.version
         if shown is None or not history.leads_on(shown, version):
             state = self._tree.public()
+            history.suit(size_of(state))
             connection.send(Welcome(self._tree.token, version, done, state, history.name))
             return
         ack = history.ack_at(shown.version, connection.instance, done)

@@ -66,7 +66,7 @@ def weight(operations: Iterable[Operation]) -> int:
     83
     """
     return sum(
-        _LIGHT + len(one.path) + (0 if one.value is NO_VALUE else _weight_of(one.value))
+        _LIGHT + len(one.path) + (0 if one.value is NO_VALUE else weight_of(one.value))
         for one in operations
     )
 
@@ -74,14 +74,15 @@ def weight(operations: Iterable[Operation]) -> int:
 _LIGHT: Final = 20  # a number, or what is around an operation: in memory no less than in JSON
 
 
-def _weight_of(plain: Any) -> int:
+def weight_of(plain: Any) -> int:
+    """Estimate how many bytes a value takes as JSON; likewise."""
     kind = type(plain)  # pyright: ignore[reportUnknownVariableType] - of whatever JSON has
     if kind is str:
         return len(plain)
     if kind is list:
-        return _LIGHT + sum(map(_weight_of, plain))
+        return _LIGHT + sum(map(weight_of, plain))
     if kind is dict:
-        return _LIGHT + sum(len(key) + _weight_of(value) for key, value in plain.items())
+        return _LIGHT + sum(len(key) + weight_of(value) for key, value in plain.items())
     return _LIGHT
 
 

@@ -18,7 +18,7 @@ from actorstate.state.handlers import Handler
 from actorstate.state.hooks import HOOK_NAMES, HookName
 from actorstate.state.json_types import Plain, encode_json
 from actorstate.state.migration import migrated
-from actorstate.state.patch import Operation, pointer
+from actorstate.state.patch import Operation, pointer, weight_of
 from actorstate.state.router import Router
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.state import State
@@ -56,6 +56,16 @@ class UntouchedTab(dict[str, Mapping[str, Plain]]):
         super().__init__(states)
         self.encoded: Final = b"{" + b",".join(one.member for one in states.values()) + b"}"
         """The same as JSON."""
+
+
+def size_of(shown: Mapping[str, Mapping[str, Plain]]) -> int:
+    """Estimate how many bytes it takes as JSON what a browser sees of a tab."""
+    if type(shown) is UntouchedTab:
+        return len(shown.encoded)
+    return sum(
+        len(values.member) if type(values) is Untouched else len(name) + weight_of(values)
+        for name, values in shown.items()
+    )
 
 
 @final
