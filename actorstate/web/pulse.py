@@ -49,7 +49,7 @@ class Pulse:
 
     def __init__(self, limits: ConnectionLimits, now: float) -> None:
         self._limits: Final = limits
-        self.heard_at = now
+        self.heard_at: float = now
         """When the client was last heard of."""
         self._said = self._asked = now
         self._is_sending = False
