@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import jsonpatch
+import msgspec
 
 from actorstate import Effect, Router
 from actorstate.actors.messages import Ack, Connection, Failure, Notice, Patch, Welcome
@@ -62,7 +63,7 @@ class Client:
 
 
 def as_json(patch: Patch) -> list[dict[str, Any]]:
-    return [operation.to_json() for operation in patch.ops]
+    return msgspec.to_builtins([*patch.ops])
 
 
 class NoDoor:

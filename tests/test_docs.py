@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, open_websocket_url
@@ -285,6 +286,8 @@ def frame_types_in_the_package() -> set[str]:
             match node:
                 case ast.Dict(keys=[ast.Constant("t"), *_], values=[ast.Constant(str(kind)), *_]):
                     types.add(kind)
+                case ast.keyword("tag", ast.Constant(str(kind))):
+                    types.add(kind)
                 case ast.AnnAssign(target=ast.Name("_FRAMES"), value=ast.Dict(keys=keys)):
                     types |= {ast.literal_eval(key) for key in keys if key is not None}
                 case _:
@@ -350,12 +353,14 @@ def test_all_effects_are_documented_and_no_others() -> None:
 @pytest.mark.parametrize(
     ("kind", "record"), [("hello", Hello), ("event", EventFrame), ("pong", Pong)]
 )
-def test_all_fields_of_frames_to_the_server_are_documented(kind: str, record: type) -> None:
+def test_all_fields_of_frames_to_the_server_are_documented(
+    kind: str, record: type[msgspec.Struct]
+) -> None:
     documented = documented_fields()[kind]
-    fields = attrs.fields_dict(record)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(record)}
     assert set(documented) == set(fields)
     for name, field in fields.items():
-        assert ("optional" in documented[name]) == (field.default is not attrs.NOTHING), name
+        assert ("optional" in documented[name]) != field.required, name
 
 
 @pytest.mark.parametrize(

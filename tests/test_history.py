@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import jsonpatch
+import msgspec
 from clients import as_json
 from hypothesis import given, strategies as st
 
@@ -44,7 +45,7 @@ def test_law_what_leads_on_leads_to_the_state_of_now_and_acknowledges_nothing_be
         one = commit(version, *ops)
         seq += instance is not None
         history.add(one, NOBODY if instance is None else Origin(instance, seq))
-        states[version] = jsonpatch.apply_patch(state, [op.to_json() for op in ops])
+        states[version] = jsonpatch.apply_patch(state, msgspec.to_builtins(ops))
         done[version] = seq if instance == "page" else done[version - 1]
     shown = data.draw(st.integers(first, version))
     if not history.leads_on(Shown(history.name, shown), version):

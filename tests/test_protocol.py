@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given, strategies as st
 
 from actorstate.actors.messages import Ack, Failure, Notice, Patch, Welcome
 from actorstate.state.patch import Operation
-from actorstate.web.protocol import EventFrame, FrameError, Hello, decode, encode, to_event
+from actorstate.web.protocol import (
+    EventFrame,
+    FrameError,
+    Hello,
+    decode,
+    decode_exactly,
+    encode,
+    to_event,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -88,6 +97,48 @@ def test_law_any_json_is_a_frame_or_a_frame_error(value: Any) -> None:
         assert error.where.startswith("$")  # noqa: PT017 - one or the other is the law
     else:
         assert isinstance(frame, Hello | EventFrame)
+
+
+almost_events = st.fixed_dictionaries(
+    {
+        "t": st.just("event"),
+        "seq": st.integers(1, 9) | json_values,
+        "name": st.text() | json_values,
+    },
+    optional={"args": json_values, "more": json_values},
+)
+almost_hellos = st.fixed_dictionaries(
+    {"t": st.just("hello"), "instance": st.text("abc", min_size=1)},
+    optional={
+        "token": st.text() | json_values,
+        "version": st.integers() | json_values,
+        "nth": st.integers(1, 2**70),
+        "history": st.none() | st.text() | json_values,
+        "path": st.just("/") | json_values,
+        "more": json_values,
+    },
+)
+
+
+@given(almost_events | almost_hellos | st.fixed_dictionaries({"t": st.just("pong")}))
+def test_law_what_is_right_is_the_same_for_the_quick_reading_and_the_exact_one(
+    value: dict[str, Any],
+) -> None:
+    data = json.dumps(value)
+    try:
+        frame = decode(data)
+    except FrameError as error:
+        with suppress(FrameError):  # but for what is out of bounds, which is looked at after both
+            decode_exactly(data)
+            assert error.where in ("$.seq", "$.instance", "$.history", "$.nth", "$.path")  # noqa: PT017
+    else:
+        assert frame == decode_exactly(data)
+        assert type(frame) is type(decode_exactly(data))
+
+
+def test_of_a_name_that_comes_twice_the_last_counts() -> None:
+    assert decode('{"t":"event","seq":1,"seq":2,"name":"n"}') == EventFrame(2, "n")
+    assert decode('{"t":"event","t":"hello","instance":"i"}') == Hello("i")
 
 
 @given(st.text() | st.binary())

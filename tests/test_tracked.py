@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 import jsonpatch
+import msgspec
 import pytest
 from clients import NoDoor
 from hypothesis import given, settings, strategies as st
@@ -105,7 +106,7 @@ class World:
         commit = turn.checkpoint() if goes_on else turn.commit()
         if commit is not None:
             self.store.take(commit)
-            operations = [operation.to_json() for operation in commit.operations]
+            operations = msgspec.to_builtins(commit.operations)
             self.client = jsonpatch.apply_patch(json.loads(before), wire(operations))
         turn.stored(commit)
         if not goes_on:
@@ -420,9 +421,8 @@ def operations(tree: StateTree, change: Any) -> list[tuple[Any, ...]]:
     release(turn)
     commit = turn.commit()
     turn.stored(commit)
-    return [] if commit is None else [
-        tuple(operation.to_json().values()) for operation in commit.operations
-    ]  # fmt: skip
+    told = () if commit is None else msgspec.to_builtins(commit.operations)
+    return [tuple(operation.values()) for operation in told]
 
 
 def test_a_list_that_is_turned_by_equal_items_reads_as_before_and_tells_nothing() -> None:

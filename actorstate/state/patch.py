@@ -6,15 +6,17 @@ import functools
 from collections.abc import Iterable
 from typing import Any, Final, cast, final
 
+import msgspec
+
 from actorstate.state.record import Record
 
-NO_VALUE: Final = object()
-"""Stands for the value of an operation that has none."""
+NO_VALUE: Final = msgspec.UNSET
+"""Stands for the value of an operation that has none. It is not written."""
 
 
 @final
 class Operation(Record, frozen=True, gc=False):
-    """One operation of a patch (RFC 6902, section 4)."""
+    """One operation of a patch (RFC 6902, section 4). msgspec writes it as the RFC wants it."""
 
     op: str
     """``add``, ``replace`` or ``remove``; the others of the RFC are not needed."""
@@ -22,12 +24,6 @@ class Operation(Record, frozen=True, gc=False):
     """JSON Pointer (RFC 6901) into the state: state, var, and on into its value."""
     value: Any = NO_VALUE
     """The new value in its JSON form; `NO_VALUE` for ``remove``."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the members that the RFC wants."""
-        if self.value is NO_VALUE:
-            return {"op": self.op, "path": self.path}
-        return {"op": self.op, "path": self.path, "value": self.value}
 
 
 def pointer(*parts: str) -> str:

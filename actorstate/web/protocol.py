@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, cast, final
 from urllib.parse import parse_qsl
 
 import attrs
 import msgspec
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import (
+    make_dict_structure_fn_from_attrs,  # pyright: ignore[reportUnknownVariableType] - of any class
+)
 
 from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Shown, Welcome
 from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.effects import Effect
 from actorstate.state.json_types import Plain
+from actorstate.state.patch import Operation
 from actorstate.state.router import Router
 from actorstate.state.tree import Untouched, UntouchedTab
 
@@ -46,9 +49,18 @@ class FrameError(ValueError):
         self.where = where
 
 
+class _Frame(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="t",
+    tag=lambda name: name.removesuffix("Frame").lower(),
+    forbid_unknown_fields=True,
+):
+    """What all frames of a client are: JSON objects that say in ``t`` what they are."""
+
+
 @final
-@attrs.frozen
-class Hello:
+class Hello(_Frame, frozen=True):
     """The first frame of a client."""
 
     instance: str
@@ -73,18 +85,17 @@ class Hello:
 
 
 @final
-@attrs.frozen
-class EventFrame:
+class EventFrame(_Frame, frozen=True, gc=False):
     """A request to run a handler."""
 
     seq: int
     name: str
-    args: Any = attrs.field(factory=list[Any])
+    args: Any = []
+    """Straight from JSON; what it must be, the handler says."""
 
 
 @final
-@attrs.frozen
-class Pong:
+class Pong(_Frame, frozen=True):
     """The answer to a ping: the client is there."""
 
 
@@ -95,28 +106,28 @@ class Ping:
 
 PING: Final = Ping()
 
-
-# A frame that is right is read without the bookkeeping that says where one is wrong; a wrong one
-# is read again, with it.
-_fast: Final = make_converter(detailed_validation=False)
-_exact: Final = make_converter()
-for _converter in (_fast, _exact):
-    _converter.register_structure_hook(
-        EventFrame,
-        make_dict_structure_fn(
-            EventFrame,
-            _converter,
-            _cattrs_forbid_extra_keys=True,
-            _cattrs_detailed_validation=_converter.detailed_validation,
-            # Straight from JSON; what it must be, the handler says.
-            args=override(struct_hook=lambda value, _: value),
-        ),
-    )
-
 Frame = Hello | EventFrame | Pong
 
 _FRAMES: Final[dict[str, type[Frame]]] = {"hello": Hello, "event": EventFrame, "pong": Pong}
-_READERS: Final = {record: _fast.get_structure_hook(record) for record in _FRAMES.values()}
+
+# A frame that is right is read in one step with its JSON, in a tenth of the time. Of one that is
+# not cattrs says better what is wrong with it, and where. What is right is the same for both.
+_right: Final = msgspec.json.Decoder(Frame)
+
+
+def _reader(record: type[Frame]) -> Callable[[dict[str, Any], Any], Frame]:
+    """Let cattrs read a frame, by what it knows to read: attributes of attrs."""
+    fields = {
+        field.name: attrs.field(
+            type=field.type, default=attrs.NOTHING if field.required else field.default
+        )
+        for field in msgspec.structs.fields(record)
+    }
+    twin = attrs.make_class(record.__name__, fields)
+    return make_dict_structure_fn_from_attrs([*attrs.fields(twin)], record, make_converter())
+
+
+_READERS: Final = {record: _reader(record) for record in _FRAMES.values()}
 
 
 def decode(data: str | bytes) -> Frame:
@@ -128,6 +139,20 @@ def decode(data: str | bytes) -> Frame:
     if not isinstance(data, str):
         message = "expected a text frame, got a binary one"
         raise FrameError(message)
+    try:
+        frame = _right.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        frame = decode_exactly(data)
+    _check_bounds(frame)
+    return frame
+
+
+def decode_exactly(data: str) -> Frame:
+    """Read one frame as `decode` does, but for bounds, in the way that says what is wrong.
+
+    Raises:
+        FrameError: as there.
+    """
     fields = _read_object(data)
     kind = fields.pop("t", None)
     record = _FRAMES.get(kind) if isinstance(kind, str) else None
@@ -135,16 +160,7 @@ def decode(data: str | bytes) -> Frame:
         message = f"unknown frame type; known are: {', '.join(_FRAMES)}"
         raise FrameError(message, "$.t")
     try:
-        frame = _READERS[record](fields, record)
-    except Exception:  # noqa: BLE001 - whatever it is, the exact reading says it better
-        frame = _explain(fields, record)
-    _check_bounds(frame)
-    return frame
-
-
-def _explain(fields: dict[str, Any], record: type[Frame]) -> Frame:
-    try:
-        return _exact.structure(fields, record)
+        return _READERS[record](fields, record)
     except UNFIT as error:
         text, where = error_details(error, "$")[0]
         raise FrameError(text, where) from error
@@ -229,7 +245,7 @@ def encode(notice: Notice | Ping, session: str, longest_silence: float = math.in
         longest_silence: seconds after which a client that has heard nothing may take the server
             for gone, for a welcome.
     """
-    return msgspec.json.encode(_as_frame(notice, session, longest_silence)).decode()
+    return _encode(_as_frame(notice, session, longest_silence)).decode()
 
 
 def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
@@ -246,12 +262,25 @@ def _encode_state(state: Mapping[str, Mapping[str, Plain]]) -> msgspec.Raw:
     return msgspec.Raw(b"{" + b",".join(members) + b"}")
 
 
-def _as_frame(notice: Notice | Ping, session: str, longest_silence: float) -> dict[str, Any]:
+@final
+class _PatchFrame(msgspec.Struct, tag_field="t", tag="patch", omit_defaults=True, gc=False):
+    """A patch as it is written: as good as every frame is one."""
+
+    version: int
+    ack: int
+    ops: tuple[Operation, ...]
+    base: int | None = None
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def _as_frame(
+    notice: Notice | Ping, session: str, longest_silence: float
+) -> _PatchFrame | dict[str, Any]:
     match notice:
         case Patch(version, ack, ops, base):
-            frames = [operation.to_json() for operation in ops]
-            based = {} if base is None else {"base": base}
-            return {"t": "patch", "version": version, **based, "ack": ack, "ops": frames}
+            return _PatchFrame(version, ack, ops, base)
         case Ack(ack):
             return {"t": "ack", "ack": ack}
         case Failure(code, message, seq, where):

@@ -107,8 +107,7 @@ class Appending:
 
     def patch_bytes(self) -> int:
         assert self.commit is not None
-        operations = [operation.to_json() for operation in self.commit.operations]
-        return len(msgspec.json.encode(operations))
+        return len(msgspec.json.encode(self.commit.operations))
 
 
 class Page:
