@@ -34,7 +34,7 @@ from actorstate import (
     background,
     console_log,
 )
-from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.actors.messages import Attach, Detach, Event, Return
 from actorstate.state.handlers import as_invocation
 from actorstate.state.patch import apply
 from actorstate.state.snapshot import Snapshot
@@ -91,6 +91,8 @@ class Script:
     blocks: tuple[Block, ...]
     cancel_after: int | None = None
     token: int = 0
+    is_at_once: bool = False
+    """Whether its event is done in the step of who brings it, where it can be."""
 
     @property
     def whole(self) -> Block:
@@ -154,6 +156,7 @@ def programs(  # noqa: PLR0913 - all by name
         st.lists(blocks, min_size=1, max_size=3).map(tuple),
         st.none() | moments if may_cancel else st.none(),
         st.sampled_from((0, 0, 1, 2)),
+        st.booleans(),
     )
     schedules = st.just((0,)) | st.lists(st.integers(-2, 2), min_size=1, max_size=5).map(tuple)
     return st.builds(
@@ -517,7 +520,7 @@ class Player:
             except* EXPECTED as errors:
                 self.errors.extend((error, ErrorContext("task", "")) for error in leaves(errors))
             return
-        await self.fire(getattr(Playing, f"run_{script.kind}"), index, script.token)
+        await self.fire(getattr(Playing, f"run_{script.kind}"), index, script)
         if script.kind in TASKS and script.cancel_after is not None:
             await trio.sleep(script.cancel_after)
             for task in list(self.app.background_tasks):
@@ -525,11 +528,14 @@ class Player:
                     task.cancel()
                     await task.wait()
 
-    async def fire(self, handler: Any, index: int, token: int) -> None:
-        ref = self.app.directory.ref(TOKENS[token])
-        self.events[token] += 1
-        event = Event(as_invocation(handler).name, [index], self.events[token], "page")
-        await ref.ask(event, block=False)
+    async def fire(self, handler: Any, index: int, script: Script) -> None:
+        ref = self.app.directory.ref(TOKENS[script.token])
+        self.events[script.token] += 1
+        event = Event(as_invocation(handler).name, [index], self.events[script.token], "page")
+        if script.is_at_once and ref.tell_at_once(event):
+            await ref.ask(Return(), block=False)  # once this is done, that is
+        else:
+            await ref.ask(event, block=False)
         self.answered += 1
 
     async def take_turns_outside(self, index: int, script: Script) -> None:

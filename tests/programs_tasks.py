@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from programs import FLAVORS, NEVER, Planned, sleep
 
 from actorstate import App, ErrorContext, MemoryStore, State, background
-from actorstate.actors.messages import Attach, Event
+from actorstate.actors.messages import Attach, Event, Return
 from actorstate.exceptions import TooManyTasksError
 from actorstate.state.handlers import Handler, as_invocation
 
@@ -39,6 +39,8 @@ class Trigger:
     raises: bool = False
     is_chained: bool = False
     """Whether a handler returns it, and not an event asks for it."""
+    is_at_once: bool = False
+    """Whether its event is done in the step of who brings it, where it can be."""
 
 
 @attrs.frozen
@@ -80,6 +82,7 @@ def programs(*, max_tasks: int | None = None, ties: bool = True) -> st.SearchStr
         few if ties else st.just(0),
         few if ties else st.just(0),
         st.sampled_from((False, False, True)),
+        st.booleans(),
         st.booleans(),
     )
     cancels = st.builds(Cancel, few, overlaps, st.sampled_from(["event", "cancel", "stop"]))
@@ -279,7 +282,10 @@ class Player:
     def send(self, index: int, handler: Any, args: list[int]) -> None:
         self.world.note(index, "sent")
         event = Event(as_invocation(handler).name, args, index + 1, "page")
-        answer = self.app.directory.ref(TOKEN).ask(event, block=False)
+        ref, move = self.app.directory.ref(TOKEN), self.program.moves[index]
+        is_at_once = isinstance(move, Trigger) and move.is_at_once and ref.tell_at_once(event)
+        # What comes after it is done when it is done itself.
+        answer = ref.ask(Return() if is_at_once else event, block=False)
         answer.when_done(lambda: self.note_answer(index))
 
     def note_answer(self, index: int) -> None:

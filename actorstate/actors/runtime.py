@@ -76,6 +76,13 @@ class Envelope(Record, frozen=True, eq=False):
 
 
 @final
+class Rest(Record, frozen=True, eq=False):
+    """What is still to be awaited of a message that was begun in the step of who brought it."""
+
+    work: Awaitable[Any]
+
+
+@final
 class TrioFuture(pykka.Future[T]):
     """A value that will be there: ``await`` it in trio, or ``get`` it in another thread.
 
@@ -336,6 +343,15 @@ class Mailbox:
         if self.order is not None:
             self.order.arrived(self, envelope.message)
 
+    def put_first(self, message: Any) -> None:
+        """Put a message before all others, while it is paused: the actor takes it when it goes on.
+
+        Whatever happens: an actor that is woken by a message takes it, cancelled or not.
+        """
+        assert self.is_paused, "the actor may have been woken by another message"
+        with self._lock:
+            self._envelopes.appendleft(Envelope(message))
+
     def post_always(self, message: Any) -> None:
         """Put a message that must neither be refused nor wait, whatever the capacity.
 
@@ -505,6 +521,10 @@ class Mailbox:
         return [envelope.message for envelope in left if envelope.reply_to is None]
 
 
+async def _raise(error: BaseException) -> None:
+    raise error
+
+
 def _answer_dead(envelope: Envelope, reason: str) -> None:
     error = ActorDeadError(reason)
     if envelope.reply_to is None:
@@ -562,6 +582,7 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
         super().__init__(actor)
         self.mailbox: Final = actor.mailbox
         """The actor's mailbox, for those who would rather wait for room than be refused."""
+        self._handle_at_once: Final = actor.handle_at_once
 
     def tell(self, message: Any) -> None:
         """Send a message, and wait for nothing.
@@ -598,6 +619,17 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
         answer: TrioFuture[Any] = TrioFuture()
         self.mailbox.put(Envelope(message, answer))  # also if the actor has stopped
         return answer.get(timeout=timeout) if block else answer
+
+    def tell_at_once(self, message: Any) -> bool:
+        """Have a message handled in this step, if the actor has nothing else to do.
+
+        As `tell`, but that it costs no step of the scheduler's, and does not send the message if
+        the actor is busy. In the actor's trio thread only, and by who holds no turn.
+
+        Returns:
+            Whether it was taken.
+        """
+        return self._handle_at_once(message)
 
     def ask_always(self, message: Any) -> TrioFuture[Any]:
         """Send a message whatever the capacity of the mailbox; give a future of the answer."""
@@ -684,6 +716,7 @@ class TrioActor(pykka.Actor):
         self._envelope: Envelope | None = None
         self._stop_asked: list[TrioFuture[Any] | None] = []
         self._has_started = False
+        self._context: contextvars.Context
         self._is_closed = False
         self.children: Scope
 
@@ -746,6 +779,7 @@ class TrioActor(pykka.Actor):
 
         An actor that is sent no messages overrides it, and ends with it.
         """
+        self._context = trio.lowlevel.current_task().context
         await self._start()
         self._has_started = True
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -780,6 +814,29 @@ class TrioActor(pykka.Actor):
     def is_idle(self) -> bool:
         """Whether it waits for a message, and none is there."""
         return self.mailbox.is_idle and self._has_started and not self._stop_asked
+
+    def handle_at_once(self, message: Any) -> bool:
+        """Handle a message that nobody waits to be answered, in the step of who brings it.
+
+        It is as if the actor had been woken by it, and nothing had come in between: that is so if
+        it waits, and nothing lies in its mailbox. In its own context, so what a message leaves
+        there is there for the next. What is to be awaited the actor does itself, as the next thing.
+
+        Returns:
+            False if the actor is busy; the message was not taken.
+        """
+        if not self.is_idle:
+            return False
+        mailbox = self.mailbox
+        mailbox.pause()
+        try:
+            rest: Any = self._context.run(self.on_receive, message)
+        except BaseException as error:  # noqa: BLE001 - it is the actor's, not that of who brings
+            rest = _raise(error)
+        if type(rest) is CoroutineType:
+            mailbox.put_first(Rest(cast("CoroutineType[Any, Any, Any]", rest)))
+        mailbox.go_on()
+        return True
 
     async def _start(self) -> None:
         for pause in self._restarts:
@@ -825,6 +882,8 @@ class TrioActor(pykka.Actor):
     def _take(self, envelope: Envelope) -> Awaitable[None] | None:
         """Handle a message and answer it; give what is still to be awaited for that."""
         message = envelope.message
+        if type(message) is Rest:
+            return message.work
         receive = self.on_receive
         if type(message) in _PYKKAS_OWN:  # its own look asks four questions of each message
             receive = self._handle_receive

@@ -32,10 +32,11 @@ from actorstate.actors.messages import (
     Refresh,
     Welcome,
 )
-from actorstate.actors.runtime import Bell, Mailbox
+from actorstate.actors.runtime import Bell, Mailbox, TrioActorRef
+from actorstate.actors.token_actor import TokenActor
 from actorstate.exceptions import ActorDeadError
 from actorstate.state.router import Router
-from actorstate.web.in_flight import InFlight
+from actorstate.web.in_flight import InFlight, is_small
 from actorstate.web.outbox import Outbox
 from actorstate.web.protocol import (
     EventFrame,
@@ -118,7 +119,7 @@ class SocketConnection:
         self._outbox: Final = Outbox()
         self._bell: Bell | None = None
         self._next: Notice | Ping | None = None
-        self._mailbox: Mailbox | None = None
+        self._token_actor: TrioActorRef[TokenActor] | None = None
         self._event: Event | None = None
         self._size = 0  # of the message that was read last
         self._in_flight: Final = InFlight(site.limits.max_message_bytes)
@@ -247,8 +248,8 @@ class SocketConnection:
                     self._pulse.sent()
                 if self._is_closing:
                     break
-                if self._outbox.wants_welcome() and self._mailbox is not None:
-                    self._mailbox.post_always(Refresh(self))
+                if self._outbox.wants_welcome() and self._token_actor is not None:
+                    self._token_actor.mailbox.post_always(Refresh(self))
                 await self._bell.sleep()
         except (ConnectionClosed, ActorDeadError):
             pass
@@ -257,24 +258,24 @@ class SocketConnection:
     async def _read(self) -> None:
         try:
             with suppress(_Stopped):
-                mailbox = await self._say_hello()
-                await self._watched(lambda: self._read_events(mailbox))
-            if self._mailbox is not None:
+                token_actor = await self._say_hello()
+                await self._watched(lambda: self._read_events(token_actor))
+            if self._token_actor is not None:
                 await self._look_on()
         except (ConnectionClosed, ActorDeadError):
             pass
         finally:
-            if self._mailbox is not None:
-                _detach(self, self._mailbox)
+            if self._token_actor is not None:
+                _detach(self, self._token_actor.mailbox)
 
-    async def _say_hello(self) -> Mailbox:
-        """Wait for the hello, and be attached to what it asks for; give the mailbox for events."""
+    async def _say_hello(self) -> TrioActorRef[TokenActor]:
+        """Wait for the hello, and be attached to what it asks for; give who takes the events."""
         hello = await self._read_hello()
         self._instance = hello.instance
         if hello.token is None or not await self._come_back(hello, hello.token):
             await self._attach(hello, self._site.mint.mint(), None)
-        assert self._mailbox is not None, "it has been attached"
-        return self._mailbox
+        assert self._token_actor is not None, "it has been attached"
+        return self._token_actor
 
     async def _attach(
         self, hello: Hello, token: str, instead_of: tuple[Connection, ...] | None
@@ -284,12 +285,12 @@ class SocketConnection:
             self.send(Failure("unavailable", "there are too many tabs at the moment"))
             await self._hang_up(TRY_AGAIN_LATER)
         self._router = to_router(hello, token, self._handshake, self._session)
-        mailbox = self._site.directory.ref(token).mailbox
+        token_actor = self._site.directory.ref(token)
         # The path as the browser asked for the page by it, so that routes are the same here.
         on_load = self._site.on_load.get(self._router.path, ())
         attach = Attach(self, on_load, hello.shown, hello.nth, instead_of)
-        await self._watched(lambda: mailbox.post_when_room(attach))
-        self._mailbox = mailbox
+        await self._watched(lambda: token_actor.mailbox.post_when_room(attach))
+        self._token_actor = token_actor
 
     async def _come_back(self, hello: Hello, token: str) -> bool:
         """Get a tab back; tell whether it was not somebody else's, who is alive.
@@ -332,11 +333,11 @@ class SocketConnection:
             raise _Stopped
         return await self._hang_up(POLICY_VIOLATION)
 
-    async def _read_events(self, mailbox: Mailbox) -> NoReturn:
+    async def _read_events(self, token_actor: TrioActorRef[TokenActor]) -> NoReturn:
         """Read events for ever. May be cut off and begun anew; no event is lost by that."""
         while True:
             if self._event is not None:
-                await self._hand_over(self._event, mailbox)
+                await self._hand_over(self._event, token_actor)
                 self._event = None
                 self._pulse.heard(trio.current_time())  # nobody has listened meanwhile
             frame = await self._receive()
@@ -347,15 +348,18 @@ class SocketConnection:
             elif isinstance(frame, Hello):
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
 
-    async def _hand_over(self, event: Event, mailbox: Mailbox) -> None:
-        """Post an event. Waiting here is the back pressure: TCP makes the sender wait.
+    async def _hand_over(self, event: Event, token_actor: TrioActorRef[TokenActor]) -> None:
+        """Have an event done here and now, or post it where it cannot be.
 
-        For room in the mailbox, and until large events that came before are done.
+        To wait here is the back pressure, TCP makes the sender wait: for room in the mailbox, and
+        until large events that came before are done.
         """
+        if is_small(self._size) and token_actor.tell_at_once(event):
+            return
         while not self._in_flight.has_room_for(self._size):
             self._landed = trio.Event()
             await self._landed.wait()
-        await mailbox.post_when_room(event)
+        await token_actor.mailbox.post_when_room(event)
         self._in_flight.add(event.seq or 0, self._size)
 
     def _give_sign(self) -> None:

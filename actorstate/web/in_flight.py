@@ -12,6 +12,11 @@ from typing import Final, final
 _LARGE: Final = 16 * 1024  # characters; smaller ones are bounded well enough by their number
 
 
+def is_small(size: int) -> bool:
+    """Tell whether an event of so many characters need not be noted here."""
+    return size < _LARGE
+
+
 @final
 class InFlight:
     """What was read of large events, until each is done.
@@ -38,11 +43,11 @@ class InFlight:
 
     def has_room_for(self, size: int) -> bool:
         """Tell whether an event may be handed over."""
-        return size < _LARGE or not self._size or self._size + size <= self._most
+        return is_small(size) or not self._size or self._size + size <= self._most
 
     def add(self, seq: int, size: int) -> None:
         """Take note of an event that is handed over."""
-        if size >= _LARGE:
+        if not is_small(size):
             self._events = deque() if self._events is None else self._events
             self._events.append((seq, size))
             self._size += size
