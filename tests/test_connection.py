@@ -166,7 +166,7 @@ async def test_a_client_that_stalls_for_too_much_costs_nothing_and_gets_the_whol
         await turns(app, peer.token, 1000, write="x" * 1000)
         outbox = peer.connection._outbox
         assert outbox.is_stale
-        assert (outbox._has_patch, outbox._welcome) == (False, None)
+        assert (outbox._patch, outbox._welcome) == (None, None)
         peer.link.go_on()
         await wait_all_tasks_blocked()
         assert [frame["t"] for frame in peer.frames] == ["welcome", "patch", "welcome"]

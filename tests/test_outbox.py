@@ -271,12 +271,10 @@ class SlowClient(RuleBasedStateMachine):
 
     @invariant()
     def it_is_bounded(self) -> None:
-        merged = self.outbox._merged
-        assert merged is None or self.outbox._patch is None
-        if merged is not None:
-            assert not merged.is_too_large
+        waits = self.outbox._patch
+        assert waits is None or isinstance(waits, Patch) or not waits.is_too_large
         if self.outbox.is_stale:
-            assert not any((self.outbox._has_patch, self.outbox._welcome, self.outbox._ack))
+            assert not any((waits, self.outbox._welcome, self.outbox._ack))
 
     def teardown(self) -> None:
         while not self.outbox.is_empty:

@@ -18,7 +18,6 @@ from actorstate.web.protocol import (
     decode,
     decode_exactly,
     encode,
-    to_event,
 )
 
 json_values = st.recursive(
@@ -39,8 +38,6 @@ def test_an_event_names_a_handler_and_numbers_itself() -> None:
     frame = decode('{"t":"event","seq":1,"name":"state.a.b","args":["5"]}')
     assert frame == EventFrame(1, "state.a.b", ["5"])
     assert isinstance(frame, EventFrame)
-    event = to_event(frame, "i")
-    assert (event.name, event.args, event.seq, event.instance) == ("state.a.b", ["5"], 1, "i")
     assert decode('{"t":"event","seq":1,"name":"n"}') == EventFrame(1, "n", [])
 
 

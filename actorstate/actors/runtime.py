@@ -380,6 +380,13 @@ class Mailbox:
         """Give out no message until `go_on`: the actor is busy, though its loop is not."""
         self.is_paused = True
 
+    def pause_if_idle(self) -> bool:
+        """Do so if the actor waits, and nothing lies here; tell whether."""
+        if self.is_paused or self._envelopes or self._bell is None or not self._bell.sleeps:
+            return False
+        self.is_paused = True
+        return True
+
     def go_on(self, *, always_wake: bool = False) -> None:
         """Give out messages again. In the actor's trio thread only.
 
@@ -582,7 +589,8 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
         super().__init__(actor)
         self.mailbox: Final = actor.mailbox
         """The actor's mailbox, for those who would rather wait for room than be refused."""
-        self._handle_at_once: Final = actor.handle_at_once
+        self.tell_at_once: Final = actor.handle_at_once
+        """As `tell`, but in this step, and not at all if the actor is busy; says which it was."""
 
     def tell(self, message: Any) -> None:
         """Send a message, and wait for nothing.
@@ -619,17 +627,6 @@ class TrioActorRef(pykka.ActorRef[AnyActor]):
         answer: TrioFuture[Any] = TrioFuture()
         self.mailbox.put(Envelope(message, answer))  # also if the actor has stopped
         return answer.get(timeout=timeout) if block else answer
-
-    def tell_at_once(self, message: Any) -> bool:
-        """Have a message handled in this step, if the actor has nothing else to do.
-
-        As `tell`, but that it costs no step of the scheduler's, and does not send the message if
-        the actor is busy. In the actor's trio thread only, and by who holds no turn.
-
-        Returns:
-            Whether it was taken.
-        """
-        return self._handle_at_once(message)
 
     def ask_always(self, message: Any) -> TrioFuture[Any]:
         """Send a message whatever the capacity of the mailbox; give a future of the answer."""
@@ -825,10 +822,9 @@ class TrioActor(pykka.Actor):
         Returns:
             False if the actor is busy; the message was not taken.
         """
-        if not self.is_idle:
-            return False
         mailbox = self.mailbox
-        mailbox.pause()
+        if self._stop_asked or not self._has_started or not mailbox.pause_if_idle():
+            return False
         try:
             rest: Any = self._context.run(self.on_receive, message)
         except BaseException as error:  # noqa: BLE001 - it is the actor's, not that of who brings

@@ -543,8 +543,7 @@ def _fold_scalars(entries: Iterable[Entry]) -> list[VarChange] | None:
     for entry in entries:
         if type(entry) is not VarSet or entry.target.var.holds_nodes:
             return None
-        if entry.target not in before:
-            before[entry.target] = entry.old
+        before.setdefault(entry.target, entry.old)
     changes: list[VarChange] = []
     for place, old in before.items():
         var = place.var

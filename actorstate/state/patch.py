@@ -61,10 +61,12 @@ def weight(operations: Iterable[Operation]) -> int:
     >>> weight([Operation("add", "/s/rows/0", {"name": "x"}), Operation("remove", "/s/rows/1")])
     83
     """
-    return sum(
-        _LIGHT + len(one.path) + (0 if one.value is NO_VALUE else weight_of(one.value))
-        for one in operations
-    )
+    total = 0
+    for one in operations:
+        total += _LIGHT + len(one.path)
+        if one.value is not NO_VALUE:
+            total += weight_of(one.value)
+    return total
 
 
 _LIGHT: Final = 20  # a number, or what is around an operation: in memory no less than in JSON

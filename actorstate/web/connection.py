@@ -48,7 +48,6 @@ from actorstate.web.protocol import (
     Pong,
     decode,
     encode,
-    to_event,
     to_router,
 )
 from actorstate.web.pulse import Due, Pulse
@@ -130,18 +129,14 @@ class SocketConnection:
         now = trio.current_time()
         self._pulse: Final = Pulse(site.limits, now)
         self._allowance: Final = Allowance(site.limits.rate_limit, site.limits.rate_burst, now)
-        self._instance = ""
+        self.instance: str = ""
+        """The page load behind it."""
         self._router: Router | None = None
         self._scope: trio.CancelScope | None = None
         self._watch: trio.CancelScope | None = None
         self._is_stopped = False
         self._is_closing = False
         self._code = GOING_AWAY
-
-    @property
-    def instance(self) -> str:
-        """The page load behind it."""
-        return self._instance
 
     @property
     def router(self) -> Router:
@@ -158,7 +153,7 @@ class SocketConnection:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
         if self._contest is not None and isinstance(notice, Welcome):
             self._contest.decided.set()
-        if isinstance(notice, Patch | Ack | Welcome):
+        if self._in_flight.events and isinstance(notice, Patch | Ack | Welcome):
             self._land(notice.ack)
         if not self._outbox.put(notice):
             logger.info("connection %s does not read; closing it", self._session)
@@ -245,15 +240,19 @@ class SocketConnection:
                     self._next = None
                     self._pulse.sends(trio.current_time())
                     await self._socket.send_message(encode(notice, self._session, silence))
-                    self._pulse.sent()
+                    self._pulse.is_sending = False
                 if self._is_closing:
                     break
-                if self._outbox.wants_welcome() and self._token_actor is not None:
-                    self._token_actor.mailbox.post_always(Refresh(self))
+                if self._outbox.is_stale and self._token_actor is not None:
+                    self._ask_for_welcome(self._token_actor)
                 await self._bell.sleep()
         except (ConnectionClosed, ActorDeadError):
             pass
         self._end()
+
+    def _ask_for_welcome(self, token_actor: TrioActorRef[TokenActor]) -> None:
+        if self._outbox.wants_welcome():
+            token_actor.mailbox.post_always(Refresh(self))
 
     async def _read(self) -> None:
         try:
@@ -271,7 +270,7 @@ class SocketConnection:
     async def _say_hello(self) -> TrioActorRef[TokenActor]:
         """Wait for the hello, and be attached to what it asks for; give who takes the events."""
         hello = await self._read_hello()
-        self._instance = hello.instance
+        self.instance = hello.instance
         if hello.token is None or not await self._come_back(hello, hello.token):
             await self._attach(hello, self._site.mint.mint(), None)
         assert self._token_actor is not None, "it has been attached"
@@ -337,29 +336,28 @@ class SocketConnection:
         """Read events for ever. May be cut off and begun anew; no event is lost by that."""
         while True:
             if self._event is not None:
-                await self._hand_over(self._event, token_actor)
+                await self._hand_over(self._event, token_actor.mailbox)
                 self._event = None
-                self._pulse.heard(trio.current_time())  # nobody has listened meanwhile
+                self._pulse.heard_at = trio.current_time()  # nobody has listened meanwhile
             frame = await self._receive()
-            if isinstance(frame, Pong):
+            if isinstance(frame, EventFrame):
+                event = Event(frame.name, frame.args, frame.seq, self.instance)
+                if not (is_small(self._size) and token_actor.tell_at_once(event)):
+                    self._event = event
+            elif isinstance(frame, Pong):
                 self._give_sign()
-            elif isinstance(frame, EventFrame):
-                self._event = to_event(frame, self._instance)
             elif isinstance(frame, Hello):
                 self.send(Failure("bad_frame", "there was a hello already", where="$.t"))
 
-    async def _hand_over(self, event: Event, token_actor: TrioActorRef[TokenActor]) -> None:
-        """Have an event done here and now, or post it where it cannot be.
+    async def _hand_over(self, event: Event, mailbox: Mailbox) -> None:
+        """Post an event. Waiting here is the back pressure: TCP makes the sender wait.
 
-        To wait here is the back pressure, TCP makes the sender wait: for room in the mailbox, and
-        until large events that came before are done.
+        For room in the mailbox, and until large events that came before are done.
         """
-        if is_small(self._size) and token_actor.tell_at_once(event):
-            return
         while not self._in_flight.has_room_for(self._size):
             self._landed = trio.Event()
             await self._landed.wait()
-        await token_actor.mailbox.post_when_room(event)
+        await mailbox.post_when_room(event)
         self._in_flight.add(event.seq or 0, self._size)
 
     def _give_sign(self) -> None:
@@ -369,8 +367,18 @@ class SocketConnection:
 
     async def _receive(self) -> Frame | None:
         """Wait for the next frame; None for one that comes to nothing."""
-        data = await self._receive_message()
-        is_allowed = self._allowance.take(self._pulse.heard_at)
+        try:
+            data = await self._socket.get_message()
+        except ConnectionClosed as closed:
+            if closed.reason is not None and closed.reason.code == TOO_LARGE:
+                self._tell_too_large()  # so much that it was not even read
+            raise
+        now = self._pulse.heard_at = trio.current_time()
+        size = self._size = len(data)
+        most = self._site.limits.max_message_bytes
+        if 4 * size > most and _is_larger(data, most):
+            await self._refuse_large()
+        is_allowed = self._allowance.take(now)
         try:
             frame = decode(data)
         except FrameError as error:
@@ -378,20 +386,10 @@ class SocketConnection:
             self.send(Failure("bad_frame", str(error), where=error.where))
         return frame if is_allowed else await self._refuse(frame)
 
-    async def _receive_message(self) -> str | bytes:
-        try:
-            data = await self._socket.get_message()
-        except ConnectionClosed as closed:
-            if closed.reason is not None and closed.reason.code == TOO_LARGE:
-                self._tell_too_large()  # so much that it was not even read
-            raise
-        self._pulse.heard(trio.current_time())
-        self._size = len(data)
-        if _is_larger(data, self._site.limits.max_message_bytes):
-            self._tell_too_large()
-            self.send(Failure("too_large", "this message is too large for the server"))
-            await self._hang_up(TOO_LARGE)
-        return data
+    async def _refuse_large(self) -> NoReturn:
+        self._tell_too_large()
+        self.send(Failure("too_large", "this message is too large for the server"))
+        await self._hang_up(TOO_LARGE)
 
     def _tell_too_large(self) -> None:
         most = self._site.limits.max_message_bytes
@@ -432,7 +430,7 @@ class SocketConnection:
         """Do what is due, and tell when to look again."""
         now = trio.current_time()
         if self._event is not None or self._contest is not None or self._is_stopped:
-            self._pulse.heard(now)  # nobody listens
+            self._pulse.heard_at = now  # nobody listens
         due = self._pulse.due(now)
         if due in _FAULTS:
             logger.info("connection %s %s; closing it", self._session, _FAULTS[due])
@@ -477,7 +475,7 @@ def _is_larger(data: str | bytes, most: int) -> bool:
     """Tell whether a message has more bytes on the wire than it may have."""
     if isinstance(data, bytes):
         return len(data) > most
-    return 4 * len(data) > most and len(data.encode(errors="surrogatepass")) > most
+    return len(data.encode(errors="surrogatepass")) > most
 
 
 def _detach(connection: SocketConnection, mailbox: Mailbox) -> None:

@@ -44,8 +44,8 @@ class Outbox:
     """The notices for one connection, in the order in which they go out."""
 
     __slots__ = (
-        "_ack", "_effects", "_errors", "_first_ack", "_has_asked", "_is_welcomed", "_merged",
-        "_patch", "_pings", "_ready", "_welcome", "is_stale",
+        "_ack", "_effects", "_errors", "_first_ack", "_has_asked", "_is_welcomed", "_patch",
+        "_pings", "_ready", "_welcome", "is_stale",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,8 +55,7 @@ class Outbox:
         self._welcome: Welcome | None = None
         self._first_ack: int | None = None
         self._is_welcomed = False
-        self._patch: Patch | None = None
-        self._merged: _Merged | None = None
+        self._patch: Patch | _Merged | None = None
         self._ack: Ack | None = None
         self.is_stale: bool = False
         """Whether patches were let go, and no welcome has come since."""
@@ -71,14 +70,10 @@ class Outbox:
             or self._errors
             or self._effects
             or self._welcome
-            or self._has_patch
+            or self._patch
             or self._ack
             or self._pings
         )
-
-    @property
-    def _has_patch(self) -> bool:
-        return self._patch is not None or self._merged is not None
 
     def put(self, notice: Notice) -> bool:
         """Take a notice.
@@ -115,35 +110,30 @@ class Outbox:
         if self.is_stale:
             return
         self._ack = None  # it is in the patch
-        if not self._has_patch:
+        if self._patch is None:
             self._patch = patch
             return
-        if self._merged is None:
-            assert self._patch is not None
-            self._merged, self._patch = _Merged(self._patch), None
-        self._merged.add(patch)
-        if self._merged.is_too_large:
+        if not isinstance(self._patch, _Merged):
+            self._patch = _Merged(self._patch)
+        self._patch.add(patch)
+        if self._patch.is_too_large:
             self._let_go()
             self.is_stale, self._has_asked = True, False
 
     def _put_ack(self, ack: Ack) -> None:
         if self.is_stale:
             return
-        if self._has_patch:
-            self._put_patch_ack(ack.ack)
-        else:
-            self._ack = ack
-
-    def _put_patch_ack(self, ack: int) -> None:
-        if self._merged is not None:
-            self._merged.ack = ack
-        elif self._patch is not None:
-            one = self._patch
-            self._patch = Patch(one.version, ack, one.ops, one.base)
+        match self._patch:
+            case None:
+                self._ack = ack
+            case Patch(version, _, ops, base):
+                self._patch = Patch(version, ack.ack, ops, base)
+            case merged:
+                merged.ack = ack.ack
 
     def _let_go(self) -> None:
         """Forget what shows the state, or speaks of it; a welcome brings all that."""
-        self._welcome = self._patch = self._merged = self._ack = None
+        self._welcome = self._patch = self._ack = None
 
     def ping(self) -> None:
         """Let the client be asked for a sign."""
@@ -154,7 +144,7 @@ class Outbox:
         is_due, self._has_asked = self.is_stale and not self._has_asked, True
         return is_due
 
-    def take(self) -> Notice | Ping | None:
+    def take(self) -> Notice | Ping | None:  # noqa: PLR0911 - one for each place in the order
         """Give what is to be sent next; None for nothing."""
         if self._pings:
             self._pings = False
@@ -168,14 +158,12 @@ class Outbox:
         if self._ready:
             self._ready -= 1
             return self._effects.pop(0)
-        return None if self.is_stale else self._take_rest()
-
-    def _take_rest(self) -> Notice | None:
-        if self._has_patch:
-            patch = self._patch if self._merged is None else self._merged.as_patch()
-            self._patch = self._merged = None
+        if self.is_stale:
+            return None
+        if self._patch is not None:
+            patch, self._patch = self._patch, None
             self._ready = len(self._effects)
-            return patch
+            return patch.as_patch() if isinstance(patch, _Merged) else patch
         if self._ack is not None:
             ack, self._ack = self._ack, None
             return ack

@@ -18,7 +18,7 @@ from cattrs.gen import (
     make_dict_structure_fn_from_attrs,  # pyright: ignore[reportUnknownVariableType] - of any class
 )
 
-from actorstate.actors.messages import Ack, Event, Failure, Notice, Patch, Shown, Welcome
+from actorstate.actors.messages import Ack, Failure, Notice, Patch, Shown, Welcome
 from actorstate.state.convert import UNFIT, error_details, make_converter
 from actorstate.state.effects import Effect
 from actorstate.state.json_types import Plain
@@ -179,13 +179,14 @@ def _read_object(data: str) -> dict[str, Any]:
 
 
 def _check_bounds(frame: Frame) -> None:
-    if isinstance(frame, EventFrame) and not 0 < frame.seq <= _MOST_SEQ:
-        message = "expected a number from 1"
-        raise FrameError(message, "$.seq")
-    if isinstance(frame, Hello) and not 0 < len(frame.instance) <= _LONGEST_INSTANCE:
-        message = f"expected 1 to {_LONGEST_INSTANCE} characters"
-        raise FrameError(message, "$.instance")
-    if isinstance(frame, Hello):
+    if isinstance(frame, EventFrame):
+        if not 0 < frame.seq <= _MOST_SEQ:
+            message = "expected a number from 1"
+            raise FrameError(message, "$.seq")
+    elif isinstance(frame, Hello):
+        if not 0 < len(frame.instance) <= _LONGEST_INSTANCE:
+            message = f"expected 1 to {_LONGEST_INSTANCE} characters"
+            raise FrameError(message, "$.instance")
         if len(frame.history or "") > _LONGEST_HISTORY:
             message = f"expected at most {_LONGEST_HISTORY} characters"
             raise FrameError(message, "$.history")
@@ -202,11 +203,6 @@ def _check_path(path: str) -> None:
     if _PATH.fullmatch(path) is None:
         message = f"expected a path and query such as '/orders?page=2', got {path!r}"
         raise FrameError(message, "$.path")
-
-
-def to_event(frame: EventFrame, instance: str) -> Event:
-    """Give the message for the token actor."""
-    return Event(frame.name, frame.args, frame.seq, instance)
 
 
 @final
@@ -245,6 +241,8 @@ def encode(notice: Notice | Ping, session: str, longest_silence: float = math.in
         longest_silence: seconds after which a client that has heard nothing may take the server
             for gone, for a welcome.
     """
+    if isinstance(notice, Patch):
+        return _encode(_PatchFrame(notice.version, notice.ack, notice.ops, notice.base)).decode()
     return _encode(_as_frame(notice, session, longest_silence)).decode()
 
 
@@ -276,11 +274,9 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def _as_frame(
-    notice: Notice | Ping, session: str, longest_silence: float
-) -> _PatchFrame | dict[str, Any]:
+    notice: Welcome | Ack | Failure | Effect | Ping, session: str, longest_silence: float
+) -> dict[str, Any]:
     match notice:
-        case Patch(version, ack, ops, base):
-            return _PatchFrame(version, ack, ops, base)
         case Ack(ack):
             return {"t": "ack", "ack": ack}
         case Failure(code, message, seq, where):

@@ -45,26 +45,19 @@ class Pulse:
         ('NOTHING', 'SILENCE')
     """
 
-    __slots__ = ("_asked", "_is_sending", "_limits", "_said", "heard_at")
+    __slots__ = ("_asked", "_limits", "_said", "heard_at", "is_sending")
 
     def __init__(self, limits: ConnectionLimits, now: float) -> None:
         self._limits: Final = limits
         self.heard_at: float = now
-        """When the client was last heard of."""
+        """When something has come, or nobody has listened, for the last time."""
         self._said = self._asked = now
-        self._is_sending = False
-
-    def heard(self, now: float) -> None:
-        """Take note that something has come, or that nobody has listened until now."""
-        self.heard_at = now
+        self.is_sending: bool = False
+        """Whether a frame is on its way out, and was not taken yet."""
 
     def sends(self, now: float) -> None:
         """Take note that a frame is on its way out."""
-        self._is_sending, self._said = True, now
-
-    def sent(self) -> None:
-        """Take note that it was taken."""
-        self._is_sending = False
+        self.is_sending, self._said = True, now
 
     def asked(self, now: float) -> None:
         """Take note that the client is asked for a sign."""
@@ -83,7 +76,7 @@ class Pulse:
         return min(self._taken_by(now), self._heard_by, self._ask_at)
 
     def _taken_by(self, now: float) -> float:
-        return (self._said if self._is_sending else now) + self._limits.send_timeout
+        return (self._said if self.is_sending else now) + self._limits.send_timeout
 
     @property
     def _heard_by(self) -> float:
