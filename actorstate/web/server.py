@@ -24,6 +24,7 @@ from actorstate.web.origins import Origins
 from actorstate.web.peers import Peer, Proxies
 from actorstate.web.protocol import SOCKET_PATH, SUBPROTOCOL, Handshake
 from actorstate.web.site import Site
+from actorstate.web.streams import Replayed
 
 logger: Final = logging.getLogger("actorstate.web")
 
@@ -152,7 +153,7 @@ async def _close(stream: trio.abc.Stream) -> None:
 
 async def _receive(
     entrance: Entrance, stream: trio.abc.Stream, address: str
-) -> tuple[_Replayed, Handshake] | None:
+) -> tuple[Replayed, Handshake] | None:
     """Serve pages, until a socket is asked for that may be opened; None if none is."""
     visit = Visit(stream, entrance.site)
     upgrade = await visit.serve()
@@ -163,7 +164,7 @@ async def _receive(
     refusal = _refusal_of(entrance, upgrade, peer)
     if refusal is not None:
         return await visit.refuse(refusal)
-    return _Replayed(stream, upgrade.head()), Handshake(upgrade.headers, peer.address)
+    return Replayed(stream, upgrade.head()), Handshake(upgrade.headers, peer.address)
 
 
 def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | None:
@@ -176,7 +177,7 @@ def _refusal_of(entrance: Entrance, upgrade: Upgrade, peer: Peer) -> Answer | No
     return None if entrance.site.admission.is_open else REFUSALS[Refusal.STOPPING]
 
 
-async def _serve_socket(site: Site, stream: _Replayed, handshake: Handshake) -> None:
+async def _serve_socket(site: Site, stream: Replayed, handshake: Handshake) -> None:
     async with trio.open_nursery() as nursery:
         socket = await _shake_hands(site, nursery, stream)
         if socket is not None:
@@ -191,7 +192,7 @@ async def _serve_socket(site: Site, stream: _Replayed, handshake: Handshake) -> 
 
 
 async def _shake_hands(
-    site: Site, nursery: trio.Nursery, stream: _Replayed
+    site: Site, nursery: trio.Nursery, stream: Replayed
 ) -> WebSocketConnection | None:
     with trio.move_on_after(_HANDSHAKE_TIMEOUT):
         proposal = await wrap_server_stream(
@@ -211,27 +212,3 @@ def _address_of(stream: trio.SocketStream) -> str:
         return stream.socket.getpeername()[0]
     except OSError:  # it is gone already
         return ""
-
-
-@final
-class _Replayed:
-    """A stream that gives again what was read from it already; then it is the stream itself.
-
-    Every frame goes through here, so nothing stands in between: the methods are the stream's own.
-    """
-
-    def __init__(self, stream: trio.abc.Stream, read: bytes) -> None:
-        self._stream: Final = stream
-        self._read = read
-        self.receive_some = self._replay
-        self.send_all = stream.send_all
-        self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
-        self.aclose = stream.aclose
-
-    async def _replay(self, max_bytes: int | None = None) -> bytes | bytearray:
-        await trio.lowlevel.checkpoint()
-        some = self._read[:max_bytes]
-        self._read = self._read[len(some) :]
-        if not self._read:
-            self.receive_some = self._stream.receive_some
-        return some
