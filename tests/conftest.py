@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import trio
 from browser import Visitor, started_chromium
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
+
+from actorstate.actors.runtime import Scope
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -28,3 +31,8 @@ def visitor(chromium: Browser) -> Iterator[Visitor]:
     visitor = Visitor(chromium)
     yield visitor
     visitor.leave()
+
+
+@pytest.fixture
+async def scope(nursery: trio.Nursery) -> Scope:
+    return Scope(nursery)

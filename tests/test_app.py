@@ -20,7 +20,7 @@ from actorstate import (
     current_app,
 )
 from actorstate.actors.messages import Attach, Event
-from actorstate.actors.runtime import MailboxFullError
+from actorstate.exceptions import MailboxFullError
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.tree import Schema
 from actorstate.state.turn import Commit

@@ -25,8 +25,8 @@ from actorstate import (
     download,
     redirect,
 )
+from actorstate.actors.mailbox import Envelope, Mailbox
 from actorstate.actors.messages import Event
-from actorstate.actors.runtime import Envelope, Mailbox
 from actorstate.testing import (
     Cancel,
     Disconnect,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from actorstate.actors.errors import ErrorContext
-from actorstate.actors.runtime import Order
+from actorstate.actors.mailbox import Order
 from actorstate.actors.task_actor import BackgroundTask
 
 

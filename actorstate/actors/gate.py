@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from actorstate.actors.ledger import Ledger
+from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.messages import Call, EffectRequest, Origin
-from actorstate.actors.runtime import Mailbox
 from actorstate.state.handlers import FollowUp, Invocation
 from actorstate.state.snapshot import CallRecord
 from actorstate.state.turn import Commit, Turn

@@ -25,7 +25,8 @@ from typing import Final, TypeAlias, cast, final
 import trio
 
 from actorstate.actors.flavor import ForeignTask
-from actorstate.actors.runtime import FAIR_SHARE, Bell
+from actorstate.actors.futures import Bell
+from actorstate.actors.mailbox import FAIR_SHARE
 from actorstate.exceptions import DeadlockError, ImmutableStateError, TurnTimeoutError
 from actorstate.state.tree import StateTree, token_label
 from actorstate.state.turn import Turn

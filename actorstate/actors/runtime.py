@@ -20,17 +20,14 @@ What differs from pykka's own kinds, and why:
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import contextvars
 import inspect
 import logging
 import math
-import sys
 import threading
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from types import CoroutineType, TracebackType
-from typing import Any, Final, Literal, Protocol, Self, TypeVar, cast, final, overload
+from collections.abc import Awaitable, Callable, Sequence
+from types import CoroutineType
+from typing import Any, Final, Literal, Self, TypeVar, cast, final, overload
 
 import attrs
 import pykka
@@ -43,12 +40,10 @@ from pykka.messages import (
     _ActorStop,  # pyright: ignore[reportPrivateUsage] - its public face is ref.stop()
 )
 
-from actorstate.exceptions import ActivationError, ActorDeadError, MailboxFullError
+from actorstate.actors.futures import TrioFuture
+from actorstate.actors.mailbox import Envelope, Mailbox
+from actorstate.exceptions import ActivationError, ActorDeadError
 from actorstate.state.record import Record
-
-T = TypeVar("T")
-
-ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -61,503 +56,15 @@ def unwrap(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return errors.exceptions[0] if len(errors.exceptions) == 1 else errors
 
 
-FAIR_SHARE: Final = 32
-"""After so many messages or turns in a row others are let run: a mailbox that is never empty must
-not starve the rest of the process. By count and not by clock, so a schedule can be replayed."""
-
-
 @final
-class Envelope(Record, frozen=True, eq=False):
-    """A message in a mailbox: what pykka's own is, made in half the time."""
-
-    message: Any
-    reply_to: TrioFuture[Any] | None = None
-    """Where the answer goes; None if nobody asked."""
-
-
-@final
-class Rest(Record, frozen=True, eq=False):
+class Begun(Record, frozen=True, eq=False):
     """What is still to be awaited of a message that was begun in the step of who brought it."""
 
     work: Awaitable[Any]
 
 
-@final
-class TrioFuture(pykka.Future[T]):
-    """A value that will be there: ``await`` it in trio, or ``get`` it in another thread.
-
-    Any number may wait, in tasks and threads alike. Cancelling a waiter forgets that waiter and
-    nothing else.
-    """
-
-    is_done: bool = False
-    """Whether the value, or an exception, is there."""
-    is_abandoned: bool = False
-    """Whether nobody will fetch the value."""
-    _value: Any = None
-    _error: BaseException | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], object]] = []
-
-    def __repr__(self) -> str:
-        done = self._value if self._error is None else self._error
-        return f"<TrioFuture {repr(done) if self.is_done else 'pending'}>"
-
-    def set(self, value: T | None = None) -> None:
-        """Set the value, and wake who waits.
-
-        Raises:
-            RuntimeError: the future has its value already.
-        """
-        self._settle(value, None)
-
-    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
-        """Set the exception that waiting raises: the given one, or the one being handled."""
-        error = (exc_info or sys.exc_info())[1]
-        assert error is not None, "no exception is being handled"
-        self._settle(None, error)
-
-    def offer(self, value: T) -> bool:
-        """Set the value, unless whoever asked has abandoned the future.
-
-        Returns:
-            Whether the value was taken. If not, it is still yours to clean up.
-        """
-        return self._settle(value, None)
-
-    def abandon(self) -> bool:
-        """Say that nobody will fetch the value.
-
-        Returns:
-            False if the value was there already: it is yours, and so is cleaning it up.
-        """
-        with self._lock:
-            self.is_abandoned = not self.is_done
-            return self.is_abandoned
-
-    def _settle(self, value: T | None, error: BaseException | None) -> bool:
-        with self._lock:
-            if self.is_abandoned:
-                return False
-            if self.is_done or self._get_hook is not None:
-                message = "the future has its value already"
-                raise RuntimeError(message)
-            self._value, self._error = value, error
-            self.is_done = True  # the last: others look without the lock
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
-        return True
-
-    def when_done(self, callback: Callable[[], object]) -> None:
-        """Call back once the value is there, in the thread that sets it; at once if it is."""
-        if not self._remember(callback):
-            callback()
-
-    def _remember(self, callback: Callable[[], object]) -> bool:
-        with self._lock:
-            if not self.is_done:
-                self._callbacks.append(callback)
-            return not self.is_done
-
-    def _forget(self, callback: Callable[[], object]) -> None:
-        with self._lock:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-    def get(self, *, timeout: float | None = None) -> T:
-        """Wait for the value in a plain thread.
-
-        Args:
-            timeout: seconds to wait; None waits for ever.
-
-        Raises:
-            pykka.Timeout: the time is over.
-            RuntimeError: called in the trio thread while the value is not there; the actor that
-                should bring it could never run. ``await`` the future instead.
-        """
-        if self._get_hook is not None:
-            return super().get(timeout=timeout)
-        if not self.is_done:
-            self._block(timeout)
-        return self._result()
-
-    def _result(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-    def _block(self, timeout: float | None) -> None:
-        if trio.lowlevel.in_trio_run():
-            message = (
-                "waiting here would block the trio thread that has to bring the value; "
-                "use `await ref.ask(message, block=False)`"
-            )
-            raise RuntimeError(message)
-        done = threading.Event()
-        self.when_done(done.set)
-        if not done.wait(timeout):
-            self._forget(done.set)
-            message = f"no answer within {timeout} seconds"
-            raise pykka.Timeout(message)
-
-    def __await__(self) -> Generator[Any, None, T]:
-        if self._get_hook is not None:
-            return self._get_in_thread().__await__()
-        return self._wait()
-
-    async def _get_in_thread(self) -> T:
-        """Wait for what a hook (of map, filter, join, reduce) gives, in which it may block."""
-        return await trio.to_thread.run_sync(self.get, abandon_on_cancel=True)
-
-    def _wait(self) -> Generator[Any, None, T]:
-        if self.is_done:
-            yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 - it is, by this
-            return self._result()
-        bell = Bell()
-        if self._remember(bell.ring):
-            try:
-                # Another thread may ring before this sleeps; it is heard all the same, because
-                # trio brings the ring to this thread, where the task has gone to sleep by then.
-                yield from bell.sleep().__await__()
-            except BaseException:
-                self._forget(bell.ring)
-                raise
-        return self._result()
-
-
-class Bell:
-    """Wakes the task that made it, from any thread, if it sleeps on it."""
-
-    __slots__ = ("_task", "_thread", "_trio", "sleeps")
-
-    def __init__(self) -> None:
-        self._task = trio.lowlevel.current_task()
-        self._trio = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
-        self.sleeps: bool = False
-        """Whether the task sleeps; not if it is about to wake, by a ring or a cancellation."""
-
-    def sleep(self) -> Awaitable[object]:
-        """Sleep until somebody rings; await it at once. If cancelled, a ring comes to nothing.
-
-        It may wake without need, by a ring from before; so look again at what it is about.
-        """
-        self.sleeps = True
-        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - by the caller
-
-    def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self.sleeps = False
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def ring(self) -> None:
-        """Wake the task, now or, from another thread, as soon as trio comes to it."""
-        if threading.get_ident() != self._thread:
-            with contextlib.suppress(trio.RunFinishedError):  # and with the run the task
-                self._trio.run_sync_soon(self.ring)
-        elif self.sleeps:
-            self.sleeps = False
-            trio.lowlevel.reschedule(self._task)
-
-
-class Order(Protocol):
-    """Decides which message of a mailbox is taken next, where that is not the first. For tests."""
-
-    def arrived(self, mailbox: Mailbox, message: Any) -> None:
-        """Take note of a message that was put into a mailbox, in the step of who put it."""
-        ...
-
-    async def choose(self, mailbox: Mailbox) -> int | None:
-        """Wait until one of the messages of a mailbox is to be taken. Called by its actor.
-
-        Returns:
-            The message's place among those that lie there; None to look again whether to wait.
-        """
-        ...
-
-    def closed(self, mailbox: Mailbox) -> None:
-        """Take note that a mailbox takes no more messages: `choose` is to give None there."""
-        ...
-
-
-@final
-class Mailbox:
-    """The bounded queue of an actor: any thread puts, the actor alone gets.
-
-    Args:
-        capacity: how many messages it holds.
-    """
-
-    def __init__(self, capacity: float = math.inf) -> None:
-        self.capacity = capacity
-        self.order: Order | None = None
-        """What decides which message is next; None for the one that came first."""
-        self._envelopes: collections.deque[Envelope] = collections.deque()
-        self._lock = threading.Lock()
-        self._closed: str | None = None
-        self._bell: Bell | None = None
-        self._room: trio.lowlevel.ParkingLot | None = None
-        """Where those wait who would put a message; None as long as nobody had to."""
-        self._row = 0
-        self.is_paused: bool = False
-        """Whether no message is given out."""
-
-    def __len__(self) -> int:
-        return len(self._envelopes)
-
-    def empty(self) -> bool:
-        """Whether no message is waiting."""
-        return not self._envelopes
-
-    def waiting(self) -> list[Any]:
-        """Give the messages that lie here, in the order in which they came."""
-        return [envelope.message for envelope in self._envelopes]
-
-    def put(self, envelope: Envelope, /, *, always: bool = False) -> None:
-        """Put a message at the end; from any thread, without waiting.
-
-        Args:
-            envelope: the message.
-            always: put it whatever the capacity.
-
-        Raises:
-            MailboxFullError: it holds `capacity` messages.
-            ActorDeadError: the actor has ended. If the envelope has a future to reply to, that
-                gets the error instead.
-        """
-        with self._lock:
-            closed = self._closed
-            if closed is None:
-                if len(self._envelopes) >= self.capacity and not always:
-                    message = f"the mailbox holds {self.capacity} messages; wait until it has room"
-                    raise MailboxFullError(message)
-                self._envelopes.append(envelope)
-        if closed is not None:
-            _answer_dead(envelope, closed)
-            return
-        if self._bell is not None and not self.is_paused:  # after the message is in; see `get`
-            self._bell.ring()
-        if self.order is not None:
-            self.order.arrived(self, envelope.message)
-
-    def put_first(self, message: Any) -> None:
-        """Put a message before all others, while it is paused: the actor takes it when it goes on.
-
-        Whatever happens: an actor that is woken by a message takes it, cancelled or not.
-        """
-        assert self.is_paused, "the actor may have been woken by another message"
-        with self._lock:
-            self._envelopes.appendleft(Envelope(message))
-
-    def post_always(self, message: Any) -> None:
-        """Put a message that must neither be refused nor wait, whatever the capacity.
-
-        For what follows from a message taken out of here (an actor that waited for room in its
-        own mailbox would wait for itself), and for what frees something.
-
-        Raises:
-            ActorDeadError: the actor has ended.
-        """
-        self.put(Envelope(message), always=True)
-
-    def withdraw(self, reply_to: TrioFuture[Any]) -> None:
-        """Take back the message that was to be answered here. In the actor's trio thread only.
-
-        Without effect if it lies here no more.
-        """
-        with self._lock:
-            for place, envelope in enumerate(self._envelopes):
-                if envelope.reply_to is reply_to:
-                    del self._envelopes[place]
-                    break
-        if self._room is not None and self.has_room:
-            self._room.unpark()
-
-    def pause(self) -> None:
-        """Give out no message until `go_on`: the actor is busy, though its loop is not."""
-        self.is_paused = True
-
-    def pause_if_idle(self) -> bool:
-        """Do so if the actor waits, and nothing lies here; tell whether."""
-        if self.is_paused or self._envelopes or self._bell is None or not self._bell.sleeps:
-            return False
-        self.is_paused = True
-        return True
-
-    def go_on(self, *, always_wake: bool = False) -> None:
-        """Give out messages again. In the actor's trio thread only.
-
-        Args:
-            always_wake: let the actor look up even if no message is there.
-        """
-        self.is_paused = False
-        is_due = self._envelopes or always_wake  # a thread that puts looks after it has put
-        if is_due and self._bell is not None:
-            self._bell.ring()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing lies here, and the actor waits for that to change."""
-        is_waited_for = self._bell is not None and self._bell.sleeps
-        return is_waited_for and not self.is_paused and not self._envelopes
-
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether the actor sleeps until it is given a message, and has not been cancelled."""
-        return self._bell is not None and self._bell.sleeps
-
-    @property
-    def has_room(self) -> bool:
-        """Whether nobody has to wait to put a message; also true when none will be taken."""
-        return len(self._envelopes) < self.capacity or self._closed is not None
-
-    async def post_when_room(self, message: Any) -> None:
-        """Wait for room, then put a message at the end. In the actor's trio thread only.
-
-        Waits, and is a checkpoint, only if there is no room. If cancelled, nothing was put.
-
-        Raises:
-            ActorDeadError: the actor has ended.
-        """
-        while True:
-            while not self.has_room:
-                self._room = self._room or trio.lowlevel.ParkingLot()
-                await self._room.park()
-            # Another thread may be faster between the look and the put.
-            with contextlib.suppress(MailboxFullError):
-                self.put(Envelope(message))
-                return
-
-    def take(self) -> Envelope | None:
-        """Take out the next message, if nothing is to be waited for; else `get` has to.
-
-        That gives no more than 32 messages in a row, so that who works them off lets others run.
-        """
-        is_due = self._row < FAIR_SHARE and not self.is_paused and self.order is None
-        if not (is_due and self._envelopes):
-            return None
-        self._row += 1
-        envelope = self._envelopes.popleft()
-        if self._room is not None:
-            self._room.unpark()
-        return envelope
-
-    async def get(self) -> Envelope | None:
-        """Wait for the next message and take it out; give None if there is none after all.
-
-        A checkpoint whenever it waits, and at least once in every 32 messages. If cancelled, no
-        message was taken.
-        """
-        self._row += 1
-        if self._row > FAIR_SHARE:
-            self._row = 0
-            await trio.lowlevel.checkpoint()
-            if not self._envelopes:  # the last was taken back: who waits for that shall look
-                return None
-        if self.order is not None:
-            return await self._get_chosen(self.order)
-        # The bell hangs before the look into the mailbox: a thread that puts after the look finds
-        # it, and its ring is heard in this thread, after this task has gone to sleep.
-        if self._bell is None:
-            self._bell = Bell()
-        if not self._envelopes or self.is_paused:
-            if self._closed is not None:  # while this let others run
-                return None
-            self._row = 0
-            await self._bell.sleep()
-            if not self._envelopes or self.is_paused:
-                return None
-        return self.get_nowait()
-
-    @property
-    def first(self) -> Any:
-        """The next message; None if none is there."""
-        return self._envelopes[0].message if self._envelopes else None
-
-    def get_nowait(self) -> Envelope:
-        """Take out the next message; there has to be one."""
-        envelope = self._envelopes.popleft()
-        if self._room is not None:
-            self._room.unpark()
-        return envelope
-
-    async def _get_chosen(self, order: Order) -> Envelope | None:
-        place = await order.choose(self)
-        if place is None:
-            return None
-        envelope = self._envelopes[place]
-        del self._envelopes[place]
-        if self._room is not None:
-            self._room.unpark()
-        return envelope
-
-    def close_if_empty(self, reason: str) -> bool:
-        """Refuse messages from now on, unless one is there that has to be answered first.
-
-        Returns:
-            Whether it is closed.
-        """
-        with self._lock:
-            if not self._envelopes:
-                self._closed = reason
-        if self._closed is not None and self._bell is not None:
-            self._bell.ring()
-        if self._closed is not None and self.order is not None:
-            self.order.closed(self)
-        return self._closed is not None
-
-    def close(self, reason: str) -> list[Any]:
-        """Refuse messages from now on, and answer the waiting ones with `ActorDeadError`.
-
-        Returns:
-            The messages that nobody waits to be answered.
-        """
-        with self._lock:
-            self._closed = reason
-            left, self._envelopes = self._envelopes, collections.deque()
-        if self._room is not None:
-            self._room.unpark_all()
-        for envelope in left:
-            if isinstance(envelope.message, _ActorStop) and envelope.reply_to is not None:
-                envelope.reply_to.set(None)
-            elif envelope.reply_to is not None:
-                _answer_dead(envelope, reason)
-        return [envelope.message for envelope in left if envelope.reply_to is None]
-
-
 async def _raise(error: BaseException) -> None:
     raise error
-
-
-def _answer_dead(envelope: Envelope, reason: str) -> None:
-    error = ActorDeadError(reason)
-    if envelope.reply_to is None:
-        raise error
-    _answer_error(envelope.reply_to, error)
-
-
-def _answer_error(reply_to: TrioFuture[Any], error: BaseException) -> None:
-    reply_to.set_exception((type(error), error, error.__traceback__))
-
-
-def _answer(reply_to: TrioFuture[Any], value: Any) -> None:
-    if not reply_to.is_done:  # by `TrioActor.reply`
-        reply_to.set(value)
-
-
-def _answer_failure(envelope: Envelope, error: BaseException, actor: TrioActor) -> bool:
-    """Tell who waits for an answer what came of it; tell whether that is the end of it."""
-    reply_to = envelope.reply_to
-    if reply_to is None or reply_to.is_done:
-        return False
-    if isinstance(error, Exception):
-        _answer_error(reply_to, error)
-        return True
-    _answer_dead(envelope, f"{actor} was stopped while it handled the message")
-    return False
 
 
 @final
@@ -765,8 +272,14 @@ class TrioActor(pykka.Actor):
             return
         self._is_closed = True
         self.actor_stopped.set()
-        left = self.mailbox.close(f"{self} has stopped; the message was not handled")
-        self.on_ended(left)
+        reason = f"{self} has stopped; the message was not handled"
+        left = self.mailbox.close(reason)
+        for envelope in left:
+            if isinstance(envelope.message, _ActorStop):
+                self._stop_asked.append(envelope.reply_to)
+            elif envelope.reply_to is not None:
+                envelope.reply_to.fail(ActorDeadError(reason))
+        self.on_ended([envelope.message for envelope in left if envelope.reply_to is None])
         for reply_to in self._stop_asked:
             if reply_to is not None:
                 reply_to.set(None)
@@ -826,11 +339,11 @@ class TrioActor(pykka.Actor):
         if self._stop_asked or not self._has_started or not mailbox.pause_if_idle():
             return False
         try:
-            rest: Any = self._context.run(self.on_receive, message)
+            result: Any = self._context.run(self.on_receive, message)
         except BaseException as error:  # noqa: BLE001 - it is the actor's, not that of who brings
-            rest = _raise(error)
-        if type(rest) is CoroutineType:
-            mailbox.put_first(Rest(cast("CoroutineType[Any, Any, Any]", rest)))
+            result = _raise(error)
+        if type(result) is CoroutineType:
+            mailbox.put_first(Begun(cast("CoroutineType[Any, Any, Any]", result)))
         mailbox.go_on()
         return True
 
@@ -873,12 +386,12 @@ class TrioActor(pykka.Actor):
         elif envelope.reply_to is None:
             self.on_refused(envelope.message, refusal)
         else:
-            _answer_error(envelope.reply_to, refusal)
+            envelope.reply_to.fail(refusal)
 
     def _take(self, envelope: Envelope) -> Awaitable[None] | None:
         """Handle a message and answer it; give what is still to be awaited for that."""
         message = envelope.message
-        if type(message) is Rest:
+        if type(message) is Begun:
             return message.work
         receive = self.on_receive
         if type(message) in _PYKKAS_OWN:  # its own look asks four questions of each message
@@ -889,24 +402,35 @@ class TrioActor(pykka.Actor):
         try:
             result: Any = receive(message)
         except BaseException as error:
-            if not _answer_failure(envelope, error, self):
+            if not self._tell_failure(envelope, error):
                 raise
             return None
         if type(result) is CoroutineType:
             return self._await_result(envelope, cast("CoroutineType[Any, Any, Any]", result))
         if envelope.reply_to is not None:
-            _answer(envelope.reply_to, result)
+            envelope.answer(result)
         return None
 
     async def _await_result(self, envelope: Envelope, result: Awaitable[Any]) -> None:
         try:
             answer = await result
         except BaseException as error:
-            if not _answer_failure(envelope, error, self):
+            if not self._tell_failure(envelope, error):
                 raise
             return
         if envelope.reply_to is not None:
-            _answer(envelope.reply_to, answer)
+            envelope.answer(answer)
+
+    def _tell_failure(self, envelope: Envelope, error: BaseException) -> bool:
+        """Tell who waits for an answer what came of it; tell whether that is the end of it."""
+        reply_to = envelope.reply_to
+        if reply_to is None or reply_to.is_done:
+            return False
+        if isinstance(error, Exception):
+            reply_to.fail(error)
+            return True
+        reply_to.fail(ActorDeadError(f"{self} was stopped while it handled the message"))
+        return False
 
     def _stop(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - may be async
         """Stop: pykka's answer to the message of ``ref.stop``."""

@@ -21,6 +21,7 @@ from actorstate.actors.calls import Calls
 from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
+from actorstate.actors.futures import TrioFuture
 from actorstate.actors.gate import Gate
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
@@ -43,7 +44,7 @@ from actorstate.actors.messages import (
     Wanted,
 )
 from actorstate.actors.pages import Pages
-from actorstate.actors.runtime import PASSING, Scope, TrioActor, TrioFuture, unwrap
+from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
@@ -765,7 +766,7 @@ class TokenActor(TrioActor):
             grant.turn.roll_back()
             if ending.reply_to.is_abandoned:
                 logger.exception("%s: what a cancelled block did could not be stored", self)
-            ending.reply_to.set_exception((type(error), error, error.__traceback__))
+            ending.reply_to.fail(error)
             return None
         except BaseException:
             grant.turn.roll_back()
@@ -778,7 +779,7 @@ class TokenActor(TrioActor):
         if ending is None:
             return
         gone = ActorDeadError(f"{self} was stopped while a turn ended; the turn was undone")
-        ending.reply_to.set_exception((ActorDeadError, gone, None))
+        ending.reply_to.fail(gone)
 
     # ---- connections -----------------------------------------------------------------------
 

@@ -43,9 +43,10 @@ import attrs
 import trio
 
 from actorstate.actors.flavor import Flavor
+from actorstate.actors.futures import TrioFuture
 from actorstate.actors.holding import Asker, Holding, TurnWatch, waiting_under
 from actorstate.actors.messages import Origin, TurnEnd, TurnRequest
-from actorstate.actors.runtime import TrioActorRef, TrioFuture
+from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.task_scope import Run, current_run
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
 from actorstate.state.handlers import FollowUp

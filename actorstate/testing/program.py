@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from actorstate.actors.errors import ErrorContext
-from actorstate.actors.runtime import Mailbox
+from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.app import App
 from actorstate.state.definition import is_mixin

@@ -30,13 +30,13 @@ import trio
 import trio.testing
 
 from actorstate.actors.errors import ErrorContext
+from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.messages import (
     Call,
     Event,
     StillAway,
     TurnRequest,
 )
-from actorstate.actors.runtime import Mailbox
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import TaskEnded
 from actorstate.state.invocations import Invocation

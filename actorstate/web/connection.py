@@ -20,6 +20,8 @@ from typing import Final, NoReturn, Protocol, TypeVar, final
 import trio
 from trio_websocket import ConnectionClosed
 
+from actorstate.actors.futures import Bell
+from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.messages import (
     Ack,
     Attach,
@@ -32,7 +34,7 @@ from actorstate.actors.messages import (
     Refresh,
     Welcome,
 )
-from actorstate.actors.runtime import Bell, Mailbox, TrioActorRef
+from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
 from actorstate.exceptions import ActorDeadError
 from actorstate.state.router import Router

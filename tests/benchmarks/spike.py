@@ -11,7 +11,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from actorstate.actors.runtime import Scope, TrioActor, TrioFuture
+from actorstate.actors.futures import TrioFuture
+from actorstate.actors.runtime import Scope, TrioActor
 
 
 class Increment(NamedTuple):
