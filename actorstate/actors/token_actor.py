@@ -1,8 +1,8 @@
 """The token actor: owns one state tree, and lets one turn at a time change it.
 
 Two ways in, one way out: an event opens a turn and runs its handler here; a turn request lends
-the turn to a holder elsewhere. Both leave through the `Gate`, where the store takes the commit and
-only then anyone is told.
+the turn to a holder elsewhere (see ``lender``). Both leave through the `Gate`, where the store
+takes the commit and only then anyone is told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Final, cast, final
+from typing import Any, ClassVar, Final, final
 
 import attrs
 import trio
@@ -21,11 +21,11 @@ from actorstate.actors.calls import Calls
 from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
-from actorstate.actors.futures import TrioFuture
 from actorstate.actors.gate import Gate
 from actorstate.actors.generators import finish, finish_plain
 from actorstate.actors.holding import Holding, TurnWatch
 from actorstate.actors.ledger import Ledger
+from actorstate.actors.lender import Lender
 from actorstate.actors.limits import Limits
 from actorstate.actors.messages import (
     NOBODY,
@@ -48,7 +48,7 @@ from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
-from actorstate.actors.turns import Ending, PromptGrant, SlowGrant, TokenDoor, TurnGrant
+from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
@@ -204,13 +204,21 @@ class TokenActor(TrioActor):
         )
         self._is_prompt: Final = services.commit_now is not None
         self._gate: Final = Gate(self._ledger, self.mailbox, is_prompt=self._is_prompt)
+        self._lender: Final = Lender(
+            self,
+            self._tree,
+            self._tenure,
+            self._gate,
+            make_ready=self._make_ready,
+            is_prompt=self._is_prompt,
+        )
         self._stay: Final = _Stay()
         self._presence: Final = _Presence()
         self._unused_for = 0
         self.mailbox.order = services.conductor
         door.ref = self.actor_ref
         door.rest_if_unused = self._rest_if_unused
-        door.lend_at_once = self._lend_at_once
+        door.lend_at_once = self._lender.lend_at_once
 
     def __str__(self) -> str:
         return f"token actor of {token_label(self._token)}"
@@ -697,89 +705,14 @@ class TokenActor(TrioActor):
 
     # ---- turns of others -------------------------------------------------------------------
 
-    def _lend_at_once(self, request: TurnRequest) -> PromptGrant | None:
-        """Grant the turn as if its request was in the mailbox, if it would be the next there."""
-        if not self._is_prompt or not self.is_idle or not self._tenure.is_quiet:
-            return None
-        return self._lend(request, was_at_once=True)
-
     def _lend_turn(self, request: TurnRequest) -> Awaitable[None] | None:
-        """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
-        if not self._is_prompt or self.mailbox.order is not None:
-            return self._lend_and_wait(request)
-        grant = self._lend(request, was_at_once=False)
-        if not self.reply(grant):
-            grant.give_back()
-        return None
+        return self._lender.lend(request)
 
-    def _lend(self, request: TurnRequest, *, was_at_once: bool) -> PromptGrant:
-        """Let a holder have the turn, who concludes it; messages wait for that."""
+    def _make_ready(self, origin: Origin) -> None:
+        """Take note that a turn is lent, perhaps without a message, and for whom."""
         self._unused_for = 0
         self._stay.has_served = True
-        self._look_at(request.origin)
-        turn = self._tree.open_turn(request.holder)
-        self.mailbox.pause()
-        return PromptGrant(turn, self._gate.conclude_now, self._take_back, was_at_once=was_at_once)
-
-    def _take_back(self) -> None:
-        """Go on, after a turn that was lent: with the loop, or at once if the next is another."""
-        mailbox = self.mailbox
-        request = mailbox.first
-        is_next = isinstance(request, TurnRequest) and mailbox.is_waited_for
-        if not (is_next and self._tenure.is_quiet):
-            mailbox.go_on(always_wake=self.is_told_to_stop)  # it may have waited for this turn
-            return
-        reply_to = cast("TrioFuture[TurnGrant]", mailbox.get_nowait().reply_to)
-        grant = self._lend(request, was_at_once=False)
-        if not reply_to.offer(grant):
-            grant.give_back()
-
-    async def _lend_and_wait(self, request: TurnRequest) -> None:
-        """Let a holder have the turn, and conclude it; the store may wait."""
-        self._look_at(request.origin)
-        turn = self._tree.open_turn(request.holder)
-        grant: SlowGrant | None = SlowGrant(turn)
-        if not self.reply(grant):
-            turn.roll_back()
-            return
-        try:
-            while grant is not None:
-                grant = await self._await_end(grant)
-        finally:
-            turn.revoke()  # if this actor is being stopped; to undo it is the holder's
-
-    async def _await_end(self, grant: SlowGrant) -> SlowGrant | None:
-        """Wait for the end of one stretch, conclude it, acknowledge it. Give the next one."""
-        try:
-            ending = await grant.ending
-        except BaseException:
-            if not grant.ending.abandon():  # it came while this was being cancelled
-                self._answer_stopped(grant.ending.get())
-            raise
-        if ending is None:
-            return None
-        renewed = SlowGrant(grant.turn) if ending.end.goes_on else None
-        try:
-            end = ending.end
-            await self._gate.conclude(grant.turn, end.commit, end.follow_ups, end.origin)
-        except Exception as error:
-            grant.turn.roll_back()
-            if ending.reply_to.is_abandoned:
-                logger.exception("%s: what a cancelled block did could not be stored", self)
-            ending.reply_to.fail(error)
-            return None
-        except BaseException:
-            grant.turn.roll_back()
-            self._answer_stopped(ending)
-            raise
-        ending.reply_to.set(renewed)
-        return renewed
-
-    def _answer_stopped(self, ending: Ending | None) -> None:
-        if ending is None:
-            return
-        gone = ActorDeadError(f"{self} was stopped while a turn ended; the turn was undone")
-        ending.reply_to.fail(gone)
+        self._look_at(origin)
 
     # ---- connections -----------------------------------------------------------------------
 

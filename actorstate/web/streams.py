@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Awaitable, Callable
 from typing import Final, final
 
 import trio
@@ -30,10 +31,12 @@ class Replayed:
             if isinstance(stream, trio.SocketStream)
             else stream.receive_some
         )
-        self.receive_some = self._replay
-        self.send_all = stream.send_all
-        self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
-        self.aclose = stream.aclose
+        self.receive_some: Callable[..., Awaitable[bytes | bytearray]] = self._replay
+        self.send_all: Callable[[bytes], Awaitable[None]] = stream.send_all
+        self.wait_send_all_might_not_block: Callable[[], Awaitable[None]] = (
+            stream.wait_send_all_might_not_block
+        )
+        self.aclose: Callable[[], Awaitable[None]] = stream.aclose
 
     async def _replay(self, max_bytes: int | None = None) -> bytes | bytearray:
         await trio.lowlevel.checkpoint()
