@@ -10,7 +10,6 @@ for is cut off when something falls due, and begun anew.
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable
@@ -56,8 +55,6 @@ from actorstate.web.pulse import Due, Pulse
 from actorstate.web.rate import Allowance
 from actorstate.web.site import Site
 
-logger: Final = logging.getLogger("actorstate.web")
-
 GOING_AWAY: Final = 1001
 """The close code after which a client shall reconnect (RFC 6455, section 7.4.1)."""
 POLICY_VIOLATION: Final = 1008
@@ -68,7 +65,10 @@ WRONG_PROTOCOL: Final = 4002
 
 T = TypeVar("T")
 
-_FAULTS: Final = {Due.NO_TAKER: "takes nothing", Due.SILENCE: "is silent"}
+_FAULTS: Final = {
+    Due.NO_TAKER: "connection %s takes nothing; closing it",
+    Due.SILENCE: "connection %s is silent; closing it",
+}
 
 _HELLO_TIMEOUT: Final = 10.0  # seconds
 _CLOSE_TIMEOUT: Final = 0.3  # seconds to wait for the peer to answer our close
@@ -158,7 +158,7 @@ class SocketConnection:
         if self._in_flight.events and isinstance(notice, Patch | Ack | Welcome):
             self._land(notice.ack)
         if not self._outbox.put(notice):
-            logger.info("connection %s does not read; closing it", self._session)
+            self._site.admission.log.info("connection %s is too slow; closing it", self._session)
             self._end()
         self._wake_writer()
 
@@ -435,7 +435,7 @@ class SocketConnection:
             self._pulse.heard_at = now  # nobody listens
         due = self._pulse.due(now)
         if due in _FAULTS:
-            logger.info("connection %s %s; closing it", self._session, _FAULTS[due])
+            self._site.admission.log.info(_FAULTS[due], self._session)
             self._end()
             return math.inf
         if due is Due.ASK:

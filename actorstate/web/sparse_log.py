@@ -41,6 +41,13 @@ class SparseLog:
             message: as for `logging`; it is the kind, so it must be one of the program's own.
             args: for its placeholders.
         """
+        self._write(logging.WARNING, message, args)
+
+    def info(self, message: str, *args: object) -> None:
+        """Do the same for what is worth no warning."""
+        self._write(logging.INFO, message, args)
+
+    def _write(self, level: int, message: str, args: tuple[object, ...]) -> None:
         now = trio.current_time()
         kind = self._kinds.get(message)
         if kind is not None and now < kind.silent_until:
@@ -48,4 +55,4 @@ class SparseLog:
             return
         more = f" (and {kind.left_out} more like it)" if kind is not None and kind.left_out else ""
         self._kinds[message] = _Kind(now + self._pause)
-        self._logger.warning("%s%s", message % args, more)
+        self._logger.log(level, "%s%s", message % args, more)
