@@ -321,6 +321,53 @@ async def test_a_plain_handler_starts_a_task_that_modifies_the_state_later(
     assert world.errors == []
 
 
+class Plain(State, root=True):
+    loops: ClassVar[list[asyncio.AbstractEventLoop]] = []
+    tasks: ClassVar[list[asyncio.Task[None]]] = []
+    count: int = 0
+
+    def add_later(self) -> None:
+        self.loops.append(asyncio.get_running_loop())
+        self.tasks.append(asyncio.create_task(self._add()))
+
+    async def _add(self) -> None:
+        async with self:
+            self.count += 1
+
+
+@pytest.mark.parametrize("is_at_once", [False, True])
+async def test_a_plain_handler_has_the_loop_of_its_app_whoever_brings_its_event(
+    is_at_once: bool,
+) -> None:
+    """As where a server has the app in one task, and each connection in another."""
+    Plain.loops.clear()
+    async with trio.open_nursery() as nursery:
+        entered = trio.Event()
+
+        async def bring(app: App) -> None:
+            await entered.wait()
+            await wait_all_tasks_blocked()
+            event = Event("plain.add_later", [], 1, "page")
+            ref = app.directory.ref("tab")
+            if is_at_once:
+                assert ref.tell_at_once(event)
+            else:
+                ref.tell(event)
+
+        apps = [App(root=Plain, asyncio=True) for _ in range(2)]
+        for app in apps:
+            nursery.start_soon(bring, app)
+        async with apps[0], apps[1]:
+            for app in apps:
+                app.directory.ref("tab")
+            entered.set()
+            await wait_all_tasks_blocked(0.01)
+            for app in apps:
+                async with app.modify_state("tab") as state:
+                    assert state.get_substate(Plain).count == 1
+    assert len(set(Plain.loops)) == 2
+
+
 async def test_a_task_may_write_under_the_turn_in_which_it_was_made_until_that_ends(
     world: World,
     autojump_clock: MockClock,

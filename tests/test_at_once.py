@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
 from hypothesis import given, strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from actorstate import App, State, console_log
+from actorstate.actors.messages import Event
 from actorstate.actors.runtime import Scope, TrioActor, TrioActorRef
+from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError
 
 
@@ -239,3 +242,85 @@ class Lasting:
         for part in self.parts:
             actor.log.append(part)
             await trio.lowlevel.checkpoint()
+
+
+async def test_what_was_begun_is_taken_up_also_if_the_message_itself_cancels_the_actor() -> None:
+    log: list[Any] = []
+    async with trio.open_nursery() as nursery:
+
+        class Cancelling(Doing):
+            def on_receive(self, message: Any) -> Any:
+                nursery.cancel_scope.cancel()
+                return self.finish(message)
+
+        async def begin(actor: Doing) -> None:
+            actor.log.append("begun")
+            await trio.lowlevel.checkpoint()
+            actor.log.append("never")
+
+        ref = Cancelling.start(Scope(nursery), log)
+        await wait_all_tasks_blocked()
+        assert ref.tell_at_once(begin)
+    assert log == ["begun"]
+
+
+async def test_an_actor_that_a_message_cancels_ends_though_nothing_else_comes() -> None:
+    log: list[Any] = []
+    async with trio.open_nursery() as nursery:
+
+        class Cancelling(Doing):
+            def on_receive(self, message: Any) -> None:
+                self.log.append(message)
+                nursery.cancel_scope.cancel()
+
+        ref = Cancelling.start(Scope(nursery), log)
+        await wait_all_tasks_blocked()
+        assert ref.tell_at_once("last")
+    assert log == ["last"]
+    with pytest.raises(ActorDeadError):
+        ref.tell("too late")
+
+
+async def test_what_a_message_raises_is_not_lost_if_it_cancels_the_actor_as_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log: list[Any] = []
+    async with trio.open_nursery() as nursery:
+
+        class Cancelling(Doing):
+            def on_receive(self, message: Any) -> Any:
+                nursery.cancel_scope.cancel()
+                raise ValueError(message)
+
+        ref = Cancelling.start(Scope(nursery), log)
+        await wait_all_tasks_blocked()
+        assert ref.tell_at_once("mine")
+    assert [(what, str(error)) for what, error in log] == [("failed", "mine")]
+    assert "failed and has stopped" in caplog.text
+
+
+class Stopping(State, root=True):
+    count: int = 0
+    scope: ClassVar[trio.CancelScope]
+
+    def stop(self) -> Any:
+        self.count += 1
+        self.scope.cancel()
+        return console_log("bye")
+
+
+@pytest.mark.parametrize("is_at_once", [False, True])
+async def test_no_turn_is_left_open_by_a_handler_that_cancels_the_app(is_at_once: bool) -> None:
+    doors: list[TokenDoor] = []
+    with trio.CancelScope() as Stopping.scope:
+        async with App(root=Stopping) as app:
+            door = app.directory.door("tab")
+            doors.append(door)
+            await wait_all_tasks_blocked()
+            event = Event("stopping.stop", [], 1, "page")
+            if is_at_once:
+                assert door.ref.tell_at_once(event)
+            else:
+                door.ref.tell(event)
+            await trio.sleep_forever()
+    assert [(door.tree.turn, door.tree.version) for door in doors] == [(None, 1)]

@@ -424,6 +424,23 @@ async def test_the_size_of_a_message_is_counted_in_bytes(caplog: pytest.LogCaptu
     assert "max_message_bytes=1000" in caplog.text
 
 
+async def test_nothing_is_read_after_a_message_that_was_too_large(
+    autojump_clock: MockClock,
+) -> None:
+    """Also if the reader is cut off meanwhile, to look after the time."""
+    async with wired(max_message_bytes=1000, ping_interval=10) as (app, nursery):
+        peer = await connect(app, nursery)
+        await trio.sleep_until(9.9)  # at 10.0 something falls due
+        peer.link.stall()
+        peer.fire("add")  # the writer waits with its patch
+        await wait_all_tasks_blocked()
+        peer.fire("write", "x" * 2000)
+        peer.fire("add")
+        await trio.sleep(0.29)  # a little less than the closing may take
+        async with app.modify_state(peer.token) as state:
+            assert state.get_substate(Wire).count == 1
+
+
 # ---- tabs ---------------------------------------------------------------------------------------
 
 

@@ -51,12 +51,19 @@ async def test_a_cancellation_takes_nothing(pair: Pair) -> None:
     assert await receive_patiently(stream) == b"kept"
 
 
-async def test_a_connection_that_is_reset_is_broken_or_at_its_end(pair: Pair) -> None:
+async def test_a_connection_that_is_reset_is_broken(pair: Pair) -> None:
     stream, peer = pair
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
-    with suppress(trio.BrokenResourceError):
-        assert await receive_patiently(stream) == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await receive_patiently(stream)
+
+
+async def test_to_receive_no_bytes_is_refused_as_the_stream_does(pair: Pair) -> None:
+    stream, peer = pair
+    peer.sendall(b"hello")
+    with pytest.raises(ValueError, match="max_bytes"):
+        await receive_patiently(stream, 0)
 
 
 async def test_a_stream_that_is_closed_from_here_says_so_also_to_who_waits(pair: Pair) -> None:

@@ -171,12 +171,13 @@ class TrioFuture(pykka.Future[T]):
 class Bell:
     """Wakes the task that made it, from any thread, if it sleeps on it."""
 
-    __slots__ = ("_task", "_thread", "_trio", "sleeps")
+    __slots__ = ("_is_cut_off", "_is_held", "_task", "_thread", "_trio", "sleeps")
 
     def __init__(self) -> None:
         self._task = trio.lowlevel.current_task()
         self._trio = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
+        self._is_held = self._is_cut_off = False
         self.sleeps: bool = False
         """Whether the task sleeps; not if it is about to wake, by a ring or a cancellation."""
 
@@ -188,7 +189,21 @@ class Bell:
         self.sleeps = True
         return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - by the caller
 
+    def hold(self) -> None:
+        """Let no cancellation wake the task until `let_go`."""
+        self._is_held = True
+
+    def let_go(self) -> None:
+        """Wake the task if it was cancelled meanwhile; its next checkpoint tells it so."""
+        self._is_held = False
+        if self._is_cut_off:
+            self._is_cut_off = False
+            self.ring()
+
     def _abort(self, _: object) -> trio.lowlevel.Abort:
+        if self._is_held:
+            self._is_cut_off = True
+            return trio.lowlevel.Abort.FAILED
         self.sleeps = False
         return trio.lowlevel.Abort.SUCCEEDED
 

@@ -123,15 +123,6 @@ class Mailbox:
         if self.order is not None:
             self.order.arrived(self, envelope.message)
 
-    def put_first(self, message: Any) -> None:
-        """Put a message before all others, while it is paused: the actor takes it when it goes on.
-
-        Whatever happens: an actor that is woken by a message takes it, cancelled or not.
-        """
-        assert self.is_paused, "the actor may have been woken by another message"
-        with self._lock:
-            self._envelopes.appendleft(Envelope(message))
-
     def post_always(self, message: Any) -> None:
         """Put a message that must neither be refused nor wait, whatever the capacity.
 
@@ -161,11 +152,27 @@ class Mailbox:
         self.is_paused = True
 
     def pause_if_idle(self) -> bool:
-        """Do so if the actor waits, and nothing lies here; tell whether."""
+        """Do so if the actor waits, and nothing lies here; tell whether.
+
+        It is as if the actor had been woken: until `hand_back` not even a cancellation reaches it.
+        """
         if self.is_paused or self._envelopes or self._bell is None or not self._bell.sleeps:
             return False
         self.is_paused = True
+        self._bell.hold()
         return True
+
+    def hand_back(self, first: Any = None) -> None:
+        """Go on after `pause_if_idle`, with a message before all others; None for no message.
+
+        The actor takes it in any case, cancelled or not.
+        """
+        assert self._bell is not None, "it was paused"
+        if first is not None:
+            with self._lock:
+                self._envelopes.appendleft(Envelope(first))
+        self.go_on()
+        self._bell.let_go()
 
     def go_on(self, *, always_wake: bool = False) -> None:
         """Give out messages again. In the actor's trio thread only.

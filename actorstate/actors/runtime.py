@@ -331,6 +331,8 @@ class TrioActor(pykka.Actor):
         It is as if the actor had been woken by it, and nothing had come in between: that is so if
         it waits, and nothing lies in its mailbox. In its own context, so what a message leaves
         there is there for the next. What is to be awaited the actor does itself, as the next thing.
+        Only to trio the running task is that of who brings the message, and so is what belongs to
+        a task, such as a `trio.Lock` that was taken without waiting.
 
         Returns:
             False if the actor is busy; the message was not taken.
@@ -338,13 +340,17 @@ class TrioActor(pykka.Actor):
         mailbox = self.mailbox
         if self._stop_asked or not self._has_started or not mailbox.pause_if_idle():
             return False
+        task = trio.lowlevel.current_task()
+        # The context of the task, too: trio-asyncio looks for its loop there.
+        own, task.context = task.context, self._context
         try:
             result: Any = self._context.run(self.on_receive, message)
         except BaseException as error:  # noqa: BLE001 - it is the actor's, not that of who brings
             result = _raise(error)
-        if type(result) is CoroutineType:
-            mailbox.put_first(Begun(cast("CoroutineType[Any, Any, Any]", result)))
-        mailbox.go_on()
+        finally:
+            task.context = own
+        is_begun = type(result) is CoroutineType
+        mailbox.hand_back(Begun(cast("Awaitable[Any]", result)) if is_begun else None)
         return True
 
     async def _start(self) -> None:

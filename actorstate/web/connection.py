@@ -314,6 +314,7 @@ class SocketConnection:
         return False
 
     async def _hang_up(self, code: int) -> NoReturn:
+        self._is_stopped = True  # also if this is cut off, to look after the time
         self.close(code)
         await trio.sleep_forever()  # until the writer has told what there is, and ends this
 

@@ -55,17 +55,20 @@ async def receive_patiently(
     From one event of a page to its next the time is long. So the try with which trio begins is in
     vain; with the exception that says so it takes a twentieth of the time of a round trip.
 
-    Whatever goes wrong is the stream's own to tell: it is asked again then.
+    What is wrong is the stream's own to tell: it is asked again then.
 
     Raises:
         trio.BrokenResourceError: the connection is broken.
         trio.ClosedResourceError: it was closed from here.
+        ValueError: no bytes are asked for.
     """
-    socket = stream.socket
-    if socket.fileno() != _CLOSED:
+    socket, most = stream.socket, _READ_AT_ONCE if max_bytes is None else max_bytes
+    if most > 0 and socket.fileno() != _CLOSED:
         await trio.lowlevel.wait_readable(socket)
         try:
-            return os.read(socket.fileno(), max_bytes or _READ_AT_ONCE)
+            return os.read(socket.fileno(), most)
+        except ConnectionError as error:  # which is told once
+            raise trio.BrokenResourceError from error
         except OSError:
             pass
     return await stream.receive_some(max_bytes)
