@@ -15,6 +15,7 @@ from actorstate.web.protocol import (
     EventFrame,
     FrameError,
     Hello,
+    Pong,
     decode,
     decode_exactly,
     encode,
@@ -140,8 +141,12 @@ def test_of_a_name_that_comes_twice_the_last_counts() -> None:
 
 @given(st.text() | st.binary())
 def test_law_any_text_is_a_frame_or_a_frame_error(data: str | bytes) -> None:
-    with pytest.raises(FrameError):
-        decode(data)
+    try:
+        frame = decode(data)
+    except FrameError as error:
+        assert error.where.startswith("$")  # noqa: PT017 - one or the other is the law
+    else:  # it is drawn now and then, from what stands in the tests
+        assert isinstance(frame, Hello | EventFrame | Pong)
 
 
 def test_notices_are_written_as_documented() -> None:
