@@ -94,7 +94,7 @@ def test_law_any_json_is_a_frame_or_a_frame_error(value: Any) -> None:
     except FrameError as error:
         assert error.where.startswith("$")  # noqa: PT017 - one or the other is the law
     else:
-        assert isinstance(frame, Hello | EventFrame)
+        assert isinstance(frame, Hello | EventFrame | Pong)
 
 
 almost_events = st.fixed_dictionaries(
