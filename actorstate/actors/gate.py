@@ -28,7 +28,7 @@ class Gate:
         is_prompt: whether the store never waits.
     """
 
-    __slots__ = ("_calls", "_is_prompt", "_ledger", "_mailbox", "_pages", "_tasks", "_tenure")
+    __slots__ = ("_calls", "_ledger", "_mailbox", "_pages", "_tasks", "_tenure", "is_prompt")
 
     def __init__(self, ledger: Ledger, mailbox: Mailbox, *, is_prompt: bool) -> None:
         self._ledger: Final = ledger
@@ -37,7 +37,8 @@ class Gate:
         self._tasks: Final = ledger.tasks
         self._calls: Final = ledger.calls
         self._mailbox: Final = mailbox
-        self._is_prompt: Final = is_prompt
+        self.is_prompt: Final = is_prompt
+        """Whether the store never waits."""
 
     async def conclude(
         self,
@@ -47,7 +48,7 @@ class Gate:
         origin: Origin,
     ) -> None:
         """Store a commit; then, and not before, let others know: mailbox and pages."""
-        if self._is_prompt:
+        if self.is_prompt:
             return self.conclude_now(turn, commit, follow_ups, origin)
         messages, calls = self._plan(follow_ups, origin)
         entry = self._ledger.entry(commit, calls, origin)

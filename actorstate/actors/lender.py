@@ -31,12 +31,11 @@ class Lender:
         tenure: the ownership under which they are lent.
         gate: their way out.
         make_ready: called before each, with for whom it is.
-        is_prompt: whether the store never waits.
     """
 
-    __slots__ = ("_actor", "_gate", "_is_prompt", "_mailbox", "_make_ready", "_tenure", "_tree")
+    __slots__ = ("_actor", "_gate", "_mailbox", "_make_ready", "_tenure", "_tree")
 
-    def __init__(  # noqa: PLR0913 - made in one place, by the actor
+    def __init__(
         self,
         actor: TrioActor,
         tree: StateTree,
@@ -44,7 +43,6 @@ class Lender:
         gate: Gate,
         *,
         make_ready: Callable[[Origin], None],
-        is_prompt: bool,
     ) -> None:
         self._actor: Final = actor
         self._mailbox: Final = actor.mailbox
@@ -52,17 +50,16 @@ class Lender:
         self._tenure: Final = tenure
         self._gate: Final = gate
         self._make_ready: Final = make_ready
-        self._is_prompt: Final = is_prompt
 
     def lend_at_once(self, request: TurnRequest) -> PromptGrant | None:
         """Grant the turn as if its request was in the mailbox, if it would be the next there."""
-        if not self._is_prompt or not self._actor.is_idle or not self._tenure.is_quiet:
+        if not self._gate.is_prompt or not self._actor.is_idle or not self._tenure.is_quiet:
             return None
         return self._lend(request, was_at_once=True)
 
     def lend(self, request: TurnRequest) -> Awaitable[None] | None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
-        if not self._is_prompt or self._mailbox.order is not None:
+        if not self._gate.is_prompt or self._mailbox.order is not None:
             return self._lend_and_wait(request)
         grant = self._lend(request, was_at_once=False)
         if not self._actor.reply(grant):

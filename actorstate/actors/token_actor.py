@@ -202,15 +202,14 @@ class TokenActor(TrioActor):
             self._calls,
             wants_whole=services.commit_now is None,
         )
-        self._is_prompt: Final = services.commit_now is not None
-        self._gate: Final = Gate(self._ledger, self.mailbox, is_prompt=self._is_prompt)
+        is_prompt = services.commit_now is not None
+        self._gate: Final = Gate(self._ledger, self.mailbox, is_prompt=is_prompt)
         self._lender: Final = Lender(
             self,
             self._tree,
             self._tenure,
             self._gate,
             make_ready=self._make_ready,
-            is_prompt=self._is_prompt,
         )
         self._stay: Final = _Stay()
         self._presence: Final = _Presence()
@@ -518,7 +517,7 @@ class TokenActor(TrioActor):
                 seconds = watch.now() - started
                 if seconds >= watch.slow_turn:
                     watch.note(turn, seconds)
-                if self._is_prompt:
+                if self._gate.is_prompt:
                     self._gate.conclude_now(turn, turn.commit(), (), origin)
         except* PASSING:
             turn.roll_back()
