@@ -334,7 +334,7 @@ class Visitor:
     def leave(self) -> None:
         for context in self._contexts:
             context.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
 
     def _new_context(self) -> BrowserContext:
         self._contexts.append(self._chromium.new_context())

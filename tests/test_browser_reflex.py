@@ -295,6 +295,7 @@ def test_the_demo_has_the_kettle_beside_pages_of_our_own(
         expect(page.get_by_role("heading")).not_to_be_empty()
         eventually(page, lambda: int(page.get_by_role("heading").inner_text()[0]) > 0)
         assert_content(demo)
+        page.close()  # before the server stops, which it would be right to complain of
 
 
 # ---- The lab ------------------------------------------------------------------------------------
