@@ -191,6 +191,15 @@ def test_an_aware_datetime_is_kept_as_it_will_come_back() -> None:
     assert kept.tzinfo == timezone(timedelta(hours=2))
 
 
+@pytest.mark.parametrize("microseconds", [1, -1, 999_999, -999_999, 1_000_001, 0])
+def test_an_offset_of_less_than_a_second_comes_back(microseconds: int) -> None:
+    """A law has found it: Python 3.11 reads such an offset as none."""
+    moment = datetime(2000, 1, 1, tzinfo=timezone(timedelta(microseconds=microseconds)))
+    shape = shape_of(datetime)
+    back = shape.from_plain(shape.to_plain(moment))
+    assert (back, back.utcoffset()) == (moment, moment.utcoffset())
+
+
 @settings(max_examples=settings().max_examples * 5)
 @given(kinds().flatmap(lambda kind: st.tuples(st.just(kind), kind.values)))
 def test_law_every_value_comes_back_from_the_snapshot_and_from_the_wire(

@@ -30,10 +30,11 @@ import dataclasses
 import enum
 import functools
 import math
+import re
 import reprlib
 import types
 from collections.abc import Callable, Set as AbstractSet
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath
 from typing import (
@@ -388,6 +389,20 @@ def _parse_bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
+# An offset of less than a second, as `datetime.isoformat` writes it.
+_TINY_OFFSET: Final = re.compile(r"([+-])00:00:00\.(\d{6})$")
+
+
+def _parse_datetime(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    tiny = _TINY_OFFSET.search(text)
+    if tiny is None:
+        return moment
+    # Python 3.11 takes it for none at all.
+    offset = timedelta(microseconds=int(f"{tiny[1]}{tiny[2]}"))
+    return moment.replace(tzinfo=timezone(offset))
+
+
 def _parse_path(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         if "\0" in text:
@@ -412,7 +427,7 @@ def register_scalars(converter: cattrs.Converter) -> None:
         (bytes, _parse_bytes, lambda value: base64.b64encode(value).decode()),
         (date, date.fromisoformat, date.isoformat),
         (time, time.fromisoformat, time.isoformat),
-        (datetime, datetime.fromisoformat, datetime.isoformat),
+        (datetime, _parse_datetime, datetime.isoformat),
         (UUID, UUID, str),
         (Decimal, finite_decimal, str),
         *((kind, _parse_path(kind), str) for kind in PATHS),
