@@ -288,8 +288,6 @@ def frame_types_in_the_package() -> set[str]:
                     types.add(kind)
                 case ast.keyword("tag", ast.Constant(str(kind))):
                     types.add(kind)
-                case ast.AnnAssign(target=ast.Name("_FRAMES"), value=ast.Dict(keys=keys)):
-                    types |= {ast.literal_eval(key) for key in keys if key is not None}
                 case _:
                     pass
     return types
