@@ -28,7 +28,7 @@ class Envelope(Record, frozen=True, eq=False):
     """Where the answer goes; None if nobody asked."""
 
     def answer(self, value: Any) -> None:
-        """Tell who asked, if that was not done before."""
+        """Tell who asked, if somebody did and was not told before."""
         if self.reply_to is not None and not self.reply_to.is_done:  # by `TrioActor.reply`
             self.reply_to.set(value)
 
@@ -151,23 +151,21 @@ class Mailbox:
         """Give out no message until `go_on`: the actor is busy, though its loop is not."""
         self.is_paused = True
 
-    def pause_if_idle(self) -> bool:
-        """Do so if the actor waits, and nothing lies here; tell whether.
+    def take_over(self) -> None:
+        """Pause, in the place of an actor that is idle, as if that had been woken.
 
-        It is as if the actor had been woken: until `hand_back` not even a cancellation reaches it.
+        Not even a cancellation reaches it until `hand_back`.
         """
-        if self.is_paused or self._envelopes or self._bell is None or not self._bell.sleeps:
-            return False
-        self.is_paused = True
+        assert self._bell is not None, "the actor is idle, and so waits"
+        self.pause()
         self._bell.hold()
-        return True
 
     def hand_back(self, first: Any = None) -> None:
-        """Go on after `pause_if_idle`, with a message before all others; None for no message.
+        """Go on after `take_over`, with a message before all others; None for no message.
 
         The actor takes it in any case, cancelled or not.
         """
-        assert self._bell is not None, "it was paused"
+        assert self._bell is not None, "it was taken over"
         if first is not None:
             with self._lock:
                 self._envelopes.appendleft(Envelope(first))

@@ -337,9 +337,9 @@ class TrioActor(pykka.Actor):
         Returns:
             False if the actor is busy; the message was not taken.
         """
-        mailbox = self.mailbox
-        if self._stop_asked or not self._has_started or not mailbox.pause_if_idle():
+        if not self.is_idle:
             return False
+        self.mailbox.take_over()
         task = trio.lowlevel.current_task()
         # The context of the task, too: trio-asyncio looks for its loop there.
         own, task.context = task.context, self._context
@@ -350,7 +350,7 @@ class TrioActor(pykka.Actor):
         finally:
             task.context = own
         is_begun = type(result) is CoroutineType
-        mailbox.hand_back(Begun(cast("Awaitable[Any]", result)) if is_begun else None)
+        self.mailbox.hand_back(Begun(cast("Awaitable[Any]", result)) if is_begun else None)
         return True
 
     async def _start(self) -> None:
@@ -413,8 +413,7 @@ class TrioActor(pykka.Actor):
             return None
         if type(result) is CoroutineType:
             return self._await_result(envelope, cast("CoroutineType[Any, Any, Any]", result))
-        if envelope.reply_to is not None:
-            envelope.answer(result)
+        envelope.answer(result)
         return None
 
     async def _await_result(self, envelope: Envelope, result: Awaitable[Any]) -> None:
@@ -424,8 +423,7 @@ class TrioActor(pykka.Actor):
             if not self._tell_failure(envelope, error):
                 raise
             return
-        if envelope.reply_to is not None:
-            envelope.answer(answer)
+        envelope.answer(answer)
 
     def _tell_failure(self, envelope: Envelope, error: BaseException) -> bool:
         """Tell who waits for an answer what came of it; tell whether that is the end of it."""

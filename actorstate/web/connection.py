@@ -65,6 +65,8 @@ WRONG_PROTOCOL: Final = 4002
 
 T = TypeVar("T")
 
+_WITH_ACK: Final = (Patch, Ack, Welcome)
+
 _FAULTS: Final = {
     Due.NO_TAKER: "connection %s takes nothing; closing it",
     Due.SILENCE: "connection %s is silent; closing it",
@@ -155,7 +157,7 @@ class SocketConnection:
         """Put a notice into the outbox; see `actorstate.actors.messages.Connection`."""
         if self._contest is not None and isinstance(notice, Welcome):
             self._contest.decided.set()
-        if self._in_flight.events and isinstance(notice, Patch | Ack | Welcome):
+        if isinstance(notice, _WITH_ACK):
             self._land(notice.ack)
         if not self._outbox.put(notice):
             self._site.admission.log.info("connection %s is too slow; closing it", self._session)
@@ -242,19 +244,15 @@ class SocketConnection:
                     self._next = None
                     self._pulse.sends(trio.current_time())
                     await self._socket.send_message(encode(notice, self._session, silence))
-                    self._pulse.is_sending = False
+                    self._pulse.sent()
                 if self._is_closing:
                     break
-                if self._outbox.is_stale and self._token_actor is not None:
-                    self._ask_for_welcome(self._token_actor)
+                if self._token_actor is not None and self._outbox.wants_welcome():
+                    self._token_actor.mailbox.post_always(Refresh(self))
                 await self._bell.sleep()
         except (ConnectionClosed, ActorDeadError):
             pass
         self._end()
-
-    def _ask_for_welcome(self, token_actor: TrioActorRef[TokenActor]) -> None:
-        if self._outbox.wants_welcome():
-            token_actor.mailbox.post_always(Refresh(self))
 
     async def _read(self) -> None:
         try:
@@ -341,7 +339,7 @@ class SocketConnection:
             if self._event is not None:
                 await self._hand_over(self._event, token_actor.mailbox)
                 self._event = None
-                self._pulse.heard_at = trio.current_time()  # nobody has listened meanwhile
+                self._pulse.heard(trio.current_time())  # nobody has listened meanwhile
             frame = await self._receive()
             if isinstance(frame, EventFrame):
                 event = Event(frame.name, frame.args, frame.seq, self.instance)
@@ -376,10 +374,10 @@ class SocketConnection:
             if closed.reason is not None and closed.reason.code == TOO_LARGE:
                 self._tell_too_large()  # so much that it was not even read
             raise
-        now = self._pulse.heard_at = trio.current_time()
-        size = self._size = len(data)
-        most = self._site.limits.max_message_bytes
-        if 4 * size > most and _is_larger(data, most):
+        now = trio.current_time()
+        self._pulse.heard(now)
+        self._size = len(data)
+        if _is_larger(data, self._site.limits.max_message_bytes):
             await self._refuse_large()
         is_allowed = self._allowance.take(now)
         try:
@@ -433,7 +431,7 @@ class SocketConnection:
         """Do what is due, and tell when to look again."""
         now = trio.current_time()
         if self._event is not None or self._contest is not None or self._is_stopped:
-            self._pulse.heard_at = now  # nobody listens
+            self._pulse.heard(now)  # nobody listens
         due = self._pulse.due(now)
         if due in _FAULTS:
             self._site.admission.log.info(_FAULTS[due], self._session)
@@ -478,7 +476,7 @@ def _is_larger(data: str | bytes, most: int) -> bool:
     """Tell whether a message has more bytes on the wire than it may have."""
     if isinstance(data, bytes):
         return len(data) > most
-    return len(data.encode(errors="surrogatepass")) > most
+    return 4 * len(data) > most and len(data.encode(errors="surrogatepass")) > most
 
 
 def _detach(connection: SocketConnection, mailbox: Mailbox) -> None:

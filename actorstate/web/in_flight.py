@@ -34,13 +34,12 @@ class InFlight:
         True
     """
 
-    __slots__ = ("_most", "_size", "events")
+    __slots__ = ("_events", "_most", "_size")
 
     def __init__(self, most: int) -> None:
         self._most: Final = most
         self._size = 0
-        self.events: deque[tuple[int, int]] | None = None
-        """Their numbers and sizes; None if there is none, as good as always."""
+        self._events: deque[tuple[int, int]] | None = None
 
     def has_room_for(self, size: int) -> bool:
         """Tell whether an event may be handed over."""
@@ -49,13 +48,13 @@ class InFlight:
     def add(self, seq: int, size: int) -> None:
         """Take note of an event that is handed over."""
         if not is_small(size):
-            self.events = deque() if self.events is None else self.events
-            self.events.append((seq, size))
+            self._events = deque() if self._events is None else self._events
+            self._events.append((seq, size))
             self._size += size
 
     def done(self, seq: int) -> None:
         """Take note that all events up to a number are done."""
-        while self.events and self.events[0][0] <= seq:
-            self._size -= self.events.popleft()[1]
-        if not self.events:
-            self.events = None
+        while self._events and self._events[0][0] <= seq:
+            self._size -= self._events.popleft()[1]
+        if not self._events:
+            self._events = None

@@ -45,19 +45,24 @@ class Pulse:
         ('NOTHING', 'SILENCE')
     """
 
-    __slots__ = ("_asked", "_limits", "_said", "heard_at", "is_sending")
+    __slots__ = ("_asked", "_heard", "_is_sending", "_limits", "_said")
 
     def __init__(self, limits: ConnectionLimits, now: float) -> None:
         self._limits: Final = limits
-        self.heard_at: float = now
-        """When something has come, or nobody has listened, for the last time."""
-        self._said = self._asked = now
-        self.is_sending: bool = False
-        """Whether a frame is on its way out, and was not taken yet."""
+        self._heard = self._said = self._asked = now
+        self._is_sending = False
+
+    def heard(self, now: float) -> None:
+        """Take note that something has come, or that nobody has listened until now."""
+        self._heard = now
 
     def sends(self, now: float) -> None:
         """Take note that a frame is on its way out."""
-        self.is_sending, self._said = True, now
+        self._is_sending, self._said = True, now
+
+    def sent(self) -> None:
+        """Take note that it was taken."""
+        self._is_sending = False
 
     def asked(self, now: float) -> None:
         """Take note that the client is asked for a sign."""
@@ -76,14 +81,14 @@ class Pulse:
         return min(self._taken_by(now), self._heard_by, self._ask_at)
 
     def _taken_by(self, now: float) -> float:
-        return (self._said if self.is_sending else now) + self._limits.send_timeout
+        return (self._said if self._is_sending else now) + self._limits.send_timeout
 
     @property
     def _heard_by(self) -> float:
-        return self.heard_at + self._limits.longest_silence
+        return self._heard + self._limits.longest_silence
 
     @property
     def _ask_at(self) -> float:
         """An interval after both had a sign of each other, or one was asked for the last time."""
-        last = max(self._asked, min(self.heard_at, self._said))
+        last = max(self._asked, min(self._heard, self._said))
         return last + self._limits.ping_interval
