@@ -12,20 +12,16 @@ class MyTaskState(State):
     counter: int = 0
     max_counter: int = 10
     running: bool = False
-    _n_tasks: int = 0
 
-    @background
+    # One at a time is enough. Were that noted in a var, the note would be stored, and outlive a
+    # task that ends with the server; this one begins again with the next.
+    @background(overlap="skip", resume=True)
     async def my_task(self):
-        async with self:
-            if self._n_tasks > 0:
-                return  # one at a time is enough
-            self._n_tasks += 1
         while True:
             async with self:
                 if self.counter >= self.max_counter:
                     self.running = False
                 if not self.running:
-                    self._n_tasks -= 1
                     return
                 self.counter += 1
             await trio.sleep(0.5)  # outside the block: the buttons go on working

@@ -355,6 +355,26 @@ def test_a_page_outlives_its_server_and_works_with_the_next(visitor: Visitor, tm
     visitor.expect_complaints("WebSocket connection to")
 
 
+def test_a_task_goes_on_with_the_next_server_and_can_be_stopped_there(
+    visitor: Visitor, tmp_path: Path
+):
+    """A note of its own that it runs would outlive it, and keep it from running ever again."""
+    with Server(DEMO, tmp_path) as first:
+        page = visitor.open(first.url)
+        press(page, "Start")
+        wait_for_ticks(page, 1)
+    with Server(DEMO, tmp_path, port=first.port) as second:
+        expect(mark(page)).to_be_hidden()
+        wait_for_ticks(page, 5)
+        press(page, "Stop")
+        expect(page.get_by_role("button", name="Start")).to_be_visible()
+        press(page, "Start")
+        expect(counter(page)).to_have_text("10 / 10")
+        page.close()
+    assert_content(second)
+    visitor.expect_complaints("WebSocket connection to")
+
+
 def test_control_c_ends_the_server_within_a_second(visitor: Visitor, tmp_path: Path):
     with Server(DEMO, tmp_path) as server:
         page = visitor.open(server.url)
