@@ -151,21 +151,21 @@ class Mailbox:
         """Give out no message until `go_on`: the actor is busy, though its loop is not."""
         self.is_paused = True
 
-    def take_over(self) -> None:
-        """Pause, in the place of an actor that is idle, as if that had been woken.
+    def step_in(self) -> None:
+        """Pause, to do a message in the place of an actor that is idle, as if that had been woken.
 
-        Not even a cancellation reaches it until `hand_back`.
+        Not even a cancellation reaches it until `step_out`.
         """
         assert self._bell is not None, "the actor is idle, and so waits"
         self.pause()
         self._bell.hold()
 
-    def hand_back(self, first: Any = None) -> None:
-        """Go on after `take_over`, with a message before all others; None for no message.
+    def step_out(self, first: Any = None) -> None:
+        """Go on after `step_in`, with a message before all others; None for no message.
 
         The actor takes it in any case, cancelled or not.
         """
-        assert self._bell is not None, "it was taken over"
+        assert self._bell is not None, "somebody has stepped in"
         if first is not None:
             with self._lock:
                 self._envelopes.appendleft(Envelope(first))

@@ -339,7 +339,7 @@ class TrioActor(pykka.Actor):
         """
         if not self.is_idle:
             return False
-        self.mailbox.take_over()
+        self.mailbox.step_in()
         task = trio.lowlevel.current_task()
         # The context of the task, too: trio-asyncio looks for its loop there.
         own, task.context = task.context, self._context
@@ -350,7 +350,7 @@ class TrioActor(pykka.Actor):
         finally:
             task.context = own
         is_begun = type(result) is CoroutineType
-        self.mailbox.hand_back(Begun(cast("Awaitable[Any]", result)) if is_begun else None)
+        self.mailbox.step_out(Begun(cast("Awaitable[Any]", result)) if is_begun else None)
         return True
 
     async def _start(self) -> None:
