@@ -25,8 +25,8 @@ from actorstate.actors.limits import Limits
 from actorstate.actors.modify import ModifyState, ModifyStateFromThread
 from actorstate.actors.own_tasks import OwnTasks
 from actorstate.actors.runtime import Scope
+from actorstate.actors.services import Services
 from actorstate.actors.task_actor import BackgroundTask
-from actorstate.actors.token_actor import Services
 from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression

@@ -56,6 +56,21 @@ def test_imports_point_down_the_list(path: Path) -> None:
             assert here <= there, f"{name_of(path)}:{node.lineno} imports {target}"
 
 
+ROOMS_OF_MANY = [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE]
+
+
+@pytest.mark.parametrize("path", ROOMS_OF_MANY, ids=name_of)
+def test_the_map_of_a_room_names_all_that_is_in_it(path: Path) -> None:
+    its_map = ast.get_docstring(ast.parse(path.read_text())) or ""
+    lines = [line.removeprefix("- ").split() for line in its_map.splitlines()]
+    named = {words[0].strip("`") for words in lines if words}
+    inside = [
+        *path.parent.glob("*.py"),
+        *(init.parent for init in path.parent.glob("*/__init__.py")),
+    ]
+    assert {one.stem for one in inside} - {"__init__"} <= named
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_stand_at_the_top(path: Path) -> None:
     tree = ast.parse(path.read_text())

@@ -15,7 +15,8 @@ import trio
 
 from actorstate.actors.blocks import new_block
 from actorstate.actors.runtime import Scope, TrioActorRef
-from actorstate.actors.token_actor import Services, TokenActor
+from actorstate.actors.services import Services
+from actorstate.actors.token_actor import TokenActor
 from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError
 

@@ -21,29 +21,22 @@ class Tenure:
         token: whose.
         store: where its snapshot is.
         commit_now: the store's, if it never waits.
-        on_wanted: called when somebody else waits for the token.
-        on_dropped: called when it is held no longer, given up or lost.
     """
 
+    on_wanted: Callable[[], None]
+    """Called when somebody else waits for the token; whoever hands it over brings this."""
+    on_dropped: Callable[[], None]
+    """Called when it is held no longer, given up or lost; likewise."""
+
     __slots__ = (
-        "_commit_now", "_is_torn", "_lease", "_store", "_tell_dropped", "_tell_wanted", "_token",
-        "is_quiet", "is_wanted",
+        "_commit_now", "_is_torn", "_lease", "_store", "_token", "is_quiet", "is_wanted",
+        "on_dropped", "on_wanted",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        token: str,
-        store: Store,
-        commit_now: CommitNow | None,
-        *,
-        on_wanted: Callable[[], None],
-        on_dropped: Callable[[], None],
-    ) -> None:
+    def __init__(self, token: str, store: Store, commit_now: CommitNow | None) -> None:
         self._token: Final = token
         self._store: Final = store
         self._commit_now: Final = commit_now
-        self._tell_wanted: Final = on_wanted
-        self._tell_dropped: Final = on_dropped
         self._lease: Lease | None = None
         self._is_torn = False
         self.is_wanted: bool = False
@@ -87,7 +80,7 @@ class Tenure:
 
     def _on_wanted(self) -> None:
         self.is_wanted, self.is_quiet = True, False
-        self._tell_wanted()
+        self.on_wanted()
 
     async def give_up(self) -> None:
         """Let others have the token. If cancelled, it is still to be given up."""
@@ -98,7 +91,7 @@ class Tenure:
     def _drop(self) -> None:
         self._lease = None
         self.is_quiet = False
-        self._tell_dropped()
+        self.on_dropped()
 
     # ---- what needs it ---------------------------------------------------------------------
 

@@ -18,15 +18,13 @@ import attrs
 import trio
 
 from actorstate.actors.calls import Calls
-from actorstate.actors.conductor import Conductor
-from actorstate.actors.errors import ErrorContext, Reporter
-from actorstate.actors.flavor import Flavor
+from actorstate.actors.errors import ErrorContext
 from actorstate.actors.gate import Gate
 from actorstate.actors.generators import finish, finish_plain
-from actorstate.actors.holding import Holding, TurnWatch
+from actorstate.actors.handover import Handover
+from actorstate.actors.holding import Holding
 from actorstate.actors.ledger import Ledger
 from actorstate.actors.lender import Lender
-from actorstate.actors.limits import Limits
 from actorstate.actors.messages import (
     NOBODY,
     Attach,
@@ -45,6 +43,7 @@ from actorstate.actors.messages import (
 )
 from actorstate.actors.pages import Pages
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
+from actorstate.actors.services import Services
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
@@ -61,10 +60,9 @@ from actorstate.exceptions import (
 from actorstate.state.handlers import Canceller, FollowUp, Handler, Invocation, as_follow_ups
 from actorstate.state.hooks import HookName
 from actorstate.state.router import Router
-from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
-from actorstate.state.tree import Schema, token_label
+from actorstate.state.snapshot import TaskRecord
+from actorstate.state.tree import token_label
 from actorstate.state.turn import Turn, hold, release
-from actorstate.stores.base import CommitNow, Store
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -72,44 +70,6 @@ logger: Final = logging.getLogger("actorstate.actors")
 # waited for; one that stays away is asked no more often than a few times in every rest.
 _RESTARTS: Final = (0.1, 0.4)
 _REST: Final = 2.0
-
-# For so long (seconds) after the token could not be had back, nobody asks the store for it again.
-_REST_BETWEEN: Final = 1.0
-
-# How long the end of an actor may take to give up its token. What is not given up runs out.
-_LAST_WORDS: Final = 2.0
-
-# How many messages may be handled before a token is given up that somebody else wants, if calls
-# are among those that lie in the mailbox. The next owner would run them, far from their page.
-_MOST_OVERTIME: Final = 32
-
-# The pauses (seconds) before a token is taken up again only because somebody looks on. They grow
-# while there is nothing new to see, so that two apps with a page each do not play ball with it.
-_LEAST_PAUSE: Final = 0.02
-_MOST_PAUSE: Final = 1.0
-
-
-@final
-@attrs.frozen(eq=False)
-class Services:
-    """What all token actors of an app share."""
-
-    schema: Schema
-    store: Store
-    commit_now: CommitNow | None
-    """The store's, if it never waits."""
-    owner: str
-    """The name of the app at the store."""
-    background_tasks: set[BackgroundTask]
-    """The live set; a background task that ends is taken out."""
-    watch: TurnWatch
-    flavor: Flavor
-    reporter: Reporter
-    limits: Limits
-    conductor: Conductor | None
-    """Decides which message is next, in tests."""
-    is_leaving: Callable[[], bool]
-    """Tells whether the app is being left."""
 
 
 @final
@@ -119,34 +79,6 @@ class TaskEnded:
 
     job: Job
     end: TaskEnd
-
-
-@final
-@attrs.define(eq=False)
-class _Stay:
-    """How a token actor stands with its token, which it has from the store, and may lose."""
-
-    is_fresh: bool = True
-    """Whether the tree was never as a snapshot is."""
-    is_doubtful: bool = False
-    """Whether it may be as no snapshot is, since it was not brought to life to the end."""
-    has_served: bool = False
-    """Whether the token was of use since it was taken up."""
-    is_told: bool = False
-    """Whether a message in the mailbox says that somebody else wants it."""
-    overtime: int = 0
-    """How many messages were handled since somebody else has wanted it."""
-    pause: float = 0.0
-    """How long (seconds) not to take it up again that nobody asks for."""
-    is_returning: bool = False
-    """Whether a message will come that takes it up again."""
-    refused: tuple[float, Exception] | None = None
-    """Until when nobody asks the store for it, and what came of it last."""
-
-    def begin(self, *, is_new: bool) -> None:
-        """Take note that the tree is as its snapshot is, which is new here, or not."""
-        self.is_fresh = self.is_doubtful = False
-        self.pause = 0.0 if is_new else min(max(2 * self.pause, _LEAST_PAUSE), _MOST_PAUSE)
 
 
 @final
@@ -187,13 +119,7 @@ class TokenActor(TrioActor):
         self._pages: Final = Pages(self._tree)
         self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving, services.owner)
         self._calls: Final = Calls()
-        self._tenure: Final = Tenure(
-            self._token,
-            services.store,
-            services.commit_now,
-            on_wanted=self._on_wanted,
-            on_dropped=self._on_dropped,
-        )
+        self._tenure: Final = Tenure(self._token, services.store, services.commit_now)
         self._ledger: Final = Ledger(
             self._tree,
             self._tenure,
@@ -211,7 +137,7 @@ class TokenActor(TrioActor):
             self._gate,
             make_ready=self._make_ready,
         )
-        self._stay: Final = _Stay()
+        self._handover: Final = Handover(self, door, services, self._ledger, resume=self._resume)
         self._presence: Final = _Presence()
         self._unused_for = 0
         self.mailbox.order = services.conductor
@@ -226,7 +152,7 @@ class TokenActor(TrioActor):
 
     async def on_start(self) -> None:
         """Bring the state tree to life from its snapshot, and its background tasks with it."""
-        await self._come_back()
+        await self._handover.take_up()
         if self._tasks.is_running:
             self._begin_absence()  # of the page for which they run, perhaps
 
@@ -263,15 +189,8 @@ class TokenActor(TrioActor):
                 message.connection.close()
 
     async def on_exit(self) -> None:
-        """Leave the token to others, with everything stored that is known to be done.
-
-        Two times of their own: a store that is slow to take the last words is left all the same,
-        else nobody could ever own the token again.
-        """
-        with trio.move_on_after(_LAST_WORDS, shield=True):
-            await self._ledger.save_or_later(all_of_it=True)
-        with trio.move_on_after(_LAST_WORDS, shield=True):
-            await self._tenure.give_up()
+        """Leave the token to others."""
+        await self._handover.leave()
 
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
@@ -288,83 +207,24 @@ class TokenActor(TrioActor):
             return super().on_receive(message)
         if not self._tenure.is_quiet:
             return self._receive_anew(receiver, message)
-        self._stay.has_served = True
+        self._handover.has_served = True
         return receiver(self, message)
-
-    # ---- the token -------------------------------------------------------------------------
 
     async def _receive_anew(self, receiver: Callable[..., Any], message: object) -> Any:
         """Give the token up or take it up again, as is called for, before a message is handled."""
-        if self._tenure.is_wanted and self._may_give_up():
-            await self._give_up()
+        await self._handover.give_up_if_due()
         needs_token = not isinstance(message, _WITHOUT_TOKEN)
         if needs_token and not self._tenure.is_held:
             try:
-                await self._come_back_now()
+                await self._handover.come_back()
             except Exception as error:
                 self._refuse_message(message, error)
                 if self.is_asked:
                     raise
                 return None
-        self._stay.has_served = self._stay.has_served or needs_token
+        self._handover.has_served = self._handover.has_served or needs_token
         result = receiver(self, message)
         return await result if inspect.isawaitable(result) else result
-
-    def _may_give_up(self) -> bool:
-        """Tell whether the token has been of use here, and others need not do what is begun here.
-
-        The next owner would run the calls that lie in this mailbox, far from their page. And two
-        owners that gave up what they have not used yet would hand it to and fro for ever.
-        """
-        self._stay.overtime += 1
-        has_been_of_use = self._stay.has_served or self.mailbox.empty()
-        is_late = self._stay.overtime > _MOST_OVERTIME
-        return has_been_of_use and (is_late or not self._calls.is_waiting)
-
-    async def _give_up(self) -> None:
-        """Let others have the token, with everything stored."""
-        self._stay.overtime = 0
-        await self._ledger.save_or_later(all_of_it=True)
-        await self._tenure.give_up()
-
-    def _on_wanted(self) -> None:
-        if not self._stay.is_told:
-            with suppress(ActorDeadError):
-                self.mailbox.post_always(Wanted())
-                self._stay.is_told = True
-
-    def _on_dropped(self) -> None:
-        if self.actor_stopped.is_set():
-            return
-        if self._pages.is_anyone_here or self._calls.is_due:
-            self._return_after(self._stay.pause)
-
-    def _return_after(self, seconds: float) -> None:
-        if not self._stay.is_returning:
-            self._stay.is_returning = True
-            self.children.start_soon(self._await_pause, seconds, name=f"pause of {self}")
-
-    async def _await_pause(self, seconds: float) -> None:
-        await trio.sleep(seconds)
-        self._stay.is_returning = False
-        with suppress(ActorDeadError):
-            self.mailbox.post_always(Return())
-
-    async def _come_back_now(self) -> None:
-        """Take the token up again; soon after that has failed, fail without asking again.
-
-        Each question may take as long as a store is waited for, and the whole mailbox waits.
-        """
-        if self._stay.refused is not None and trio.current_time() < self._stay.refused[0]:
-            raise self._stay.refused[1]
-        try:
-            await self._come_back()
-        except Exception as error:
-            self._stay.refused = trio.current_time() + _REST_BETWEEN, error
-            logger.exception("%s does not get its token back", self)
-            self.on_start_failed(error)
-            raise
-        self._stay.refused = None
 
     def _refuse_message(self, message: object, error: Exception) -> None:
         """Let nobody wait for what cannot be done at the moment."""
@@ -374,76 +234,7 @@ class TokenActor(TrioActor):
             self._pages.cut(message.origin)
         elif isinstance(message, Call) and message.origin.call is not None:
             self._calls.begin(message.origin.call)  # the snapshot has it
-        if self._pages.is_anyone_here or self._calls.is_due:
-            self._return_after(_REST_BETWEEN)
-
-    async def _come_back(self) -> None:
-        """Become the owner of the token, and be as its snapshot is."""
-        self._stay.has_served = False
-        snapshot = await self._tenure.acquire()
-        try:
-            await self._take_over(snapshot if snapshot is not None else Snapshot(0, {}))
-        except BaseException:
-            self._stay.is_doubtful = True
-            with trio.move_on_after(_LAST_WORDS, shield=True):
-                await self._tenure.give_up()
-            raise
-
-    async def _take_over(self, snapshot: Snapshot) -> None:
-        is_new = self._stay.is_doubtful or not self._tree.is_as(snapshot)
-        is_shown = is_new and not self._stay.is_fresh
-        is_migrated = False
-        if is_shown:
-            is_migrated = await self._replace_tree(snapshot)
-        elif is_new:
-            is_migrated = self._tree.restore(snapshot)
-        self._stay.begin(is_new=is_new)
-        due = self._ledger.take_over(snapshot)
-        await self._take_over_tasks(snapshot)
-        if is_migrated:
-            await self._ledger.rewrite(snapshot)
-        for record in due:
-            self._queue(record)
-        if is_shown:
-            self._pages.renew()
-
-    async def _replace_tree(self, snapshot: Snapshot) -> bool:
-        """Let the tree be as another owner has left it: a turn that is not stored."""
-        turn = self._tree.open_turn("another owner of the token")
-        hold(turn)
-        try:
-            is_migrated = self._tree.replace(snapshot)
-            with Holding(turn, self._services.watch) as holding:
-                await self._door.settle(holding.scope, welcome=True)
-            turn.commit()
-            turn.stored(None)
-            self._tree.replaced(snapshot)
-        finally:
-            release(turn)
-            turn.roll_back()  # without effect once it has ended
-        return is_migrated
-
-    async def _take_over_tasks(self, snapshot: Snapshot) -> None:
-        store, apps = self._services.store, {record.at for record in snapshot.tasks}
-        apps -= {"", self._services.owner}
-        alive = {app for app in apps if await store.is_alive(app)}
-        for record in self._tasks.reconcile(snapshot.tasks, alive):
-            self._resume(record)
-        self._tasks.is_saved = self._tasks.records() == snapshot.tasks
-
-    def _queue(self, record: CallRecord) -> None:
-        """Put a call into the mailbox that an owner of the token did not come to."""
-        origin = Origin(record.instance, None, record.id)
-        try:
-            handler = self._services.schema.callable(record.name)
-            invocation = Invocation(handler, handler.structure(list(record.args)))
-        except (UnknownHandlerError, BadArgumentsError) as error:
-            label = token_label(self._token)
-            logger.warning("token %s: %s is not called any more: %s", label, record.name, error)
-            self._calls.done(record.id)
-            return
-        self._calls.queued(record.id)
-        self.mailbox.post_always(Call(invocation, origin))
+        self._handover.try_again_later()
 
     # ---- events ----------------------------------------------------------------------------
 
@@ -710,7 +501,7 @@ class TokenActor(TrioActor):
     def _make_ready(self, origin: Origin) -> None:
         """Take note that a turn is lent, perhaps without a message, and for whom."""
         self._unused_for = 0
-        self._stay.has_served = True
+        self._handover.has_served = True
         self._look_at(origin)
 
     # ---- connections -----------------------------------------------------------------------
@@ -823,10 +614,7 @@ class TokenActor(TrioActor):
         """Do nothing more: the token was taken up before this was handled."""
 
     def _hear_wanted(self, _: Wanted) -> None:
-        """Come to it once more after what lies in the mailbox, if that had to be done first."""
-        self._stay.is_told = False
-        if self._tenure.is_wanted and self._tenure.is_held:
-            self._on_wanted()
+        self._handover.hear_wanted()
 
     receivers: ClassVar[Mapping[type, Any]] = {
         Event: _on_event,

@@ -16,7 +16,15 @@ A state file written for Reflex runs after one line has changed, ``import reflex
 
 Here are names and adapters only; what things do is said, and done, where they are imported from.
 ``docs/coming-from-reflex.md`` says what is covered, what differs, and what to use for the rest.
-Nothing else in the package knows of these names.
+Nothing else in the package knows of these names. A map::
+
+    states        what states derive from
+    declarations  what stands in their bodies
+    effects       what handlers ask the browser to do
+    elements      components
+    props         and their keywords
+    pages         the app
+    absent        what is refused by its name
 """
 
 from __future__ import annotations

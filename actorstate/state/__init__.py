@@ -35,4 +35,10 @@ One tab:
 - ``tree``         the instances of one token, and the schema of all State classes of an app
 - ``turn``         the exclusive right to change one tree, from grant to commit or rollback
 - ``evaluation``   computed vars kept up to date
+
+At rest:
+
+- ``snapshot``     a tree as it rests, and what else has to outlive its actor
+- ``migration``    a snapshot of other State classes brought to these
+- ``fingerprint``  what tells that the classes are others
 """

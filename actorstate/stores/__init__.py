@@ -5,6 +5,7 @@
 - ``owners``  who owns which token, in one process
 - ``memory``  `MemoryStore`: for as long as the process lives
 - ``sqlite``  `SQLiteStore`: a file, for one process
+- ``redis``   `RedisStore`: for more than one process; a room of its own
 - ``inspect`` what is in a store, for people to read
 - ``urls``    the store that an address names
 """

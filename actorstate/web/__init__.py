@@ -11,6 +11,7 @@
 - ``tokens``      signed, and made here alone
 - ``limits``      what is bounded
 - ``sparse_log``  what strangers may do is a line now and then
+- ``streams``     the bytes that it is read from
 - ``connection``  one WebSocket attached to a token
 - ``outbox``      what it has not been sent yet: one patch at most
 - ``pulse``       when it is asked for a sign, and when it is left

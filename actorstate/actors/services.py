@@ -1,0 +1,40 @@
+"""What all token actors of an app share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import attrs
+
+from actorstate.actors.conductor import Conductor
+from actorstate.actors.errors import Reporter
+from actorstate.actors.flavor import Flavor
+from actorstate.actors.holding import TurnWatch
+from actorstate.actors.limits import Limits
+from actorstate.actors.task_actor import BackgroundTask
+from actorstate.state.tree import Schema
+from actorstate.stores.base import CommitNow, Store
+
+
+@final
+@attrs.frozen(eq=False)
+class Services:
+    """What all token actors of an app share."""
+
+    schema: Schema
+    store: Store
+    commit_now: CommitNow | None
+    """The store's, if it never waits."""
+    owner: str
+    """The name of the app at the store."""
+    background_tasks: set[BackgroundTask]
+    """The live set; a background task that ends is taken out."""
+    watch: TurnWatch
+    flavor: Flavor
+    reporter: Reporter
+    limits: Limits
+    conductor: Conductor | None
+    """Decides which message is next, in tests."""
+    is_leaving: Callable[[], bool]
+    """Tells whether the app is being left."""
