@@ -77,6 +77,12 @@ class _Running:
     trio_token: trio.lowlevel.TrioToken
     admission: Admission
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the running code is in the trio run of the app."""
+        in_a_run = trio.lowlevel.in_trio_run()
+        return in_a_run and trio.lowlevel.current_trio_token() is self.trio_token
+
 
 class App:  # not final, unlike the others: a door to the library may want an App of its own
     """The states of an application, and the pages that show them.
@@ -470,7 +476,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
                 held for longer than the app's ``turn_timeout``; nothing was changed.
             ActivationError: (on entering) the token's state cannot be loaded.
             ActorDeadError: the app was left meanwhile; nothing was changed.
-            RuntimeError: (on entering) the app is not running.
+            RuntimeError: (on entering) the app is not running, or in another trio run.
         """
         return ModifyState(self._opener(token))
 
@@ -497,10 +503,21 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         if not isinstance(token, str):
             message = f"a token is a string, got {token!r}"
             raise TypeError(message)
-        return lambda: self.directory.door(token)
+        return functools.partial(self._open_door, token)
+
+    def _open_door(self, token: str) -> TokenDoor:
+        running = self._entered
+        if not running.is_here:
+            message = (
+                "the app is in another trio run than the running code; change its state by a "
+                "task under the app, with `start_soon`, or in a thread of your own, with "
+                "`modify_state_from_thread`"
+            )
+            raise RuntimeError(message)
+        return running.directory.door(token)
 
     def start_soon(self, async_fn: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
-        """Start a task of your own under the app; from any thread.
+        """Start a task of your own under the app; from any thread, and any trio run.
 
         It is cancelled when the app is left, but not in the middle of a `modify_state`. What it
         raises is logged, told to ``on_error``, and harms nobody else.
@@ -509,11 +526,13 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             RuntimeError: the app is not running.
         """
         running = self._entered
-        if trio.lowlevel.in_trio_run():
-            running.own_tasks.start(running.scope, async_fn, args)
-        else:
-            start = functools.partial(running.own_tasks.start, running.scope, async_fn, args)
+        start = functools.partial(running.own_tasks.start, running.scope, async_fn, args)
+        if not trio.lowlevel.in_trio_run():
             trio.from_thread.run_sync(start, trio_token=running.trio_token)
+        elif running.is_here:
+            start()
+        else:  # in another run, which must not be blocked
+            running.trio_token.run_sync_soon(start)
 
     async def serve(  # noqa: PLR0913 - what a port has to know, all but its address by name
         self,

@@ -515,6 +515,36 @@ async def _expect_timeout(call: Any, function: Any, app: App) -> None:
         await call(function, app)
 
 
+async def test_a_task_of_its_own_is_started_from_another_trio_run(app: App) -> None:
+    started: list[trio.lowlevel.TrioToken] = []
+    here, done = trio.lowlevel.current_trio_token(), trio.Event()
+
+    async def note() -> None:
+        await trio.lowlevel.checkpoint()
+        started.append(trio.lowlevel.current_trio_token())
+        done.set()
+
+    async def start() -> None:
+        await trio.lowlevel.checkpoint()
+        app.start_soon(note)
+
+    with trio.fail_after(5):
+        await trio.to_thread.run_sync(trio.run, start)
+        await done.wait()
+    assert started == [here]
+
+
+async def test_a_turn_is_refused_in_another_trio_run(app: App) -> None:
+    async def modify() -> None:
+        with pytest.raises(RuntimeError, match="in another trio run than the running code"):
+            await app.modify_state(TOKEN).__aenter__()
+
+    with trio.fail_after(5):
+        await trio.to_thread.run_sync(trio.run, modify)
+    async with app.modify_state(TOKEN) as state:
+        assert state.get_substate(Blocking).notes == []
+
+
 async def test_tell_and_ask_work_from_threads(app: App) -> None:
     ref = app.directory.ref(TOKEN)
 
