@@ -183,7 +183,10 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
 
     @property
     def background_tasks(self) -> AbstractSet[BackgroundTask]:
-        """The running background tasks of all tokens. Live: a task that ends is gone from it."""
+        """The running background tasks of all tokens. Live: a task that ends is gone from it.
+
+        So go through a copy if you await meanwhile: ``for task in list(app.background_tasks)``.
+        """
         return self._background_tasks
 
     @property
@@ -463,7 +466,9 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
 
         Inside the block, ``state`` is the root state, and the block alone may change the
         token's state; what it changed is committed, stored and shown when the block ends, and
-        undone if it raises or is cancelled. Entering waits for the turn, in the mailbox's order.
+        undone if it raises or is cancelled. Entering waits for the turn, in the mailbox's order;
+        if cancelled there, the request is withdrawn. If cancelled while the store takes what was
+        changed, that is committed all the same.
 
         Args:
             token: whose state. In a library any string; of a tab, what `State.get_token` gives.
@@ -475,8 +480,12 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             TurnTimeoutError: (on leaving, and in the place of a cancellation inside) the turn was
                 held for longer than the app's ``turn_timeout``; nothing was changed.
             ActivationError: (on entering) the token's state cannot be loaded.
+            StoreError: (on leaving) the store did not take what was changed, and it is undone;
+                `LeaseLostError` and `StoreUnavailableError` are such.
             ActorDeadError: the app was left meanwhile; nothing was changed.
-            RuntimeError: (on entering) the app is not running, or in another trio run.
+            RuntimeError: (on entering) the app is not running, or in another trio run; or what
+                this gave was entered before.
+            TypeError: (here) the token is no string.
         """
         return ModifyState(self._opener(token))
 

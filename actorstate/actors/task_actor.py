@@ -25,14 +25,16 @@ from actorstate.state.tree import token_label
 @final
 @attrs.define(eq=False)
 class BackgroundTask:
-    """A running background task, as found in `App.background_tasks`."""
+    """A running background task, as found in `App.background_tasks`. For the app's thread only."""
 
     token: str = attrs.field(repr=token_label)
     """The tab that it belongs to. A secret; see `State.get_token`."""
     name: str
     """Its handler: ``MyState.my_task``."""
     arguments: tuple[Any, ...] = ()
+    """What it was called with."""
     started: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    """When; in UTC."""
     _scope: TaskScope = attrs.field(factory=TaskScope, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _is_suspended: bool = attrs.field(default=False, init=False, repr=False)
@@ -57,7 +59,11 @@ class BackgroundTask:
         self._scope.stop()
 
     async def wait(self) -> None:
-        """Wait until the task has ended, in whatever way."""
+        """Wait until the task has ended, in whatever way. A cancellation ends the waiting alone.
+
+        Not inside a turn of the task's own tab: its next block waits for that turn, and so for
+        you, until ``turn_timeout`` ends it.
+        """
         await self._ended.wait()
 
 

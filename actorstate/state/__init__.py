@@ -15,6 +15,7 @@ What a program writes:
 - ``hooks``        the methods that the library runs
 - ``task_options`` how a background task goes with others
 - ``effects``      what a handler may ask the browser to do
+- ``urls``         which URLs run code, and are refused
 - ``router``       where the browser is
 - ``expressions``  what ``MyState.counter`` on the class is: a computation for the browser, as data
 - ``marks``        how an expression stands in an f-string

@@ -18,7 +18,6 @@ from typing import Any, Final, cast, get_args, get_origin, is_typeddict
 import attrs
 import cattrs
 from cattrs.cols import (
-    is_namedtuple,
     list_structure_factory,
     namedtuple_dict_structure_factory,
     namedtuple_dict_unstructure_factory,
@@ -40,6 +39,7 @@ from actorstate.state.json_types import (
     field_types,
     finite_float,
     has_other_keys,
+    is_namedtuple,
     is_record,
     register_types,
     short,

@@ -17,13 +17,13 @@ import attrs
 from actorstate.state.convert import UNFIT, make_converter
 from actorstate.state.expressions import Expression, JsonValue
 from actorstate.state.json_types import short
+from actorstate.state.urls import running_scheme
 
 _converter: Final = make_converter(detailed_validation=False)
 
 # What RFC 6838 lets a media type be made of, and no more: a browser makes a file of it.
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 _NO_PART_OF_A_FILENAME: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
-_RUNNING_SCHEMES: Final = frozenset({"javascript", "vbscript", "data"})
 
 
 @final
@@ -175,10 +175,9 @@ def _id(what: str, value: object) -> str:
 
 def _url(what: str, value: object) -> str:
     text = _text(what, value)
-    # Browsers drop control characters and blanks here, so "java\nscript:" runs as well.
-    scheme, colon, _ = re.sub(r"[\x00-\x20]", "", text).partition(":")
-    if colon and scheme.lower() in _RUNNING_SCHEMES:
-        message = f"{what} cannot be a {scheme.lower()}: URL, got {value!r}"
+    scheme = running_scheme(text)
+    if scheme is not None:
+        message = f"{what} cannot be a {scheme}: URL, got {value!r}"
         raise ValueError(message)
     if not text.strip():
         message = f"{what} takes a path such as '/orders' or a URL, got {value!r}"

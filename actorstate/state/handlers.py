@@ -180,11 +180,19 @@ class Handler(Method):
         return Invocation(self, bound.args, MappingProxyType(bound.kwargs))
 
     def debounce(self, seconds: float) -> Invocation:
-        """Let a page send this only once ``seconds`` have passed without another."""
+        """Let a page send this only once ``seconds`` have passed without another.
+
+        Raises:
+            ValueError: they are no number above 0, or more than 60.
+        """
         return Invocation(self).debounce(seconds)
 
     def throttle(self, seconds: float) -> Invocation:
-        """Let a page send at most one of these in ``seconds``; those between are dropped."""
+        """Let a page send at most one of these in ``seconds``; those between are dropped.
+
+        Raises:
+            ValueError: as `debounce`.
+        """
         return Invocation(self).throttle(seconds)
 
     def check(self) -> None:
@@ -427,8 +435,10 @@ def background(
         overlap: when it is triggered while it runs in the same tab, ``"allow"`` begins another
             one beside it, ``"skip"`` does nothing, ``"replace"`` cancels the one that runs and
             begins after it, and ``"queue"`` waits until it has ended.
-        resume: keep a record of the running task in the snapshot, with its arguments, each of
-            which needs an annotation that says what it is.
+        resume: start the task again, from its beginning and with the same arguments, when its
+            tab is brought back to life after the process has ended, by a crash or a deploy, while
+            it ran. So its arguments are in the snapshot, and each needs an annotation that says
+            what it is; else entering the app raises `StateDefinitionError`.
 
     Raises:
         TypeError: the method is neither an async function nor an async generator; or an option

@@ -33,11 +33,19 @@ class Invocation:
     """Send at most one in so many seconds; those between are dropped."""
 
     def debounce(self, seconds: float) -> Invocation:
-        """Let a page send this only once ``seconds`` have passed without another."""
+        """Let a page send this only once ``seconds`` have passed without another.
+
+        Raises:
+            ValueError: they are no number above 0, or more than 60.
+        """
         return attrs.evolve(self, debounced=_interval(seconds))
 
     def throttle(self, seconds: float) -> Invocation:
-        """Let a page send at most one of these in ``seconds``; those between are dropped."""
+        """Let a page send at most one of these in ``seconds``; those between are dropped.
+
+        Raises:
+            ValueError: as `debounce`.
+        """
         return attrs.evolve(self, throttled=_interval(seconds))
 
     @property

@@ -655,7 +655,7 @@ def _dict_structure(declared: Any, converter: cattrs.Converter) -> Hook:
 
     def structure(given: Any, _: Any) -> Any:
         if not isinstance(given, dict):
-            message = f"expected dict, got {given!r}"
+            message = f"expected dict, got {short(given)}"
             raise ValueError(message)  # noqa: TRY004 - as every hook here
         items = cast("dict[str, Any]", by_text(given, dict[str, value])).items()
         return {read_key(text): one for text, one in items}

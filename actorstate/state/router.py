@@ -28,6 +28,6 @@ class Router:
     headers: Mapping[str, str] = attrs.field(default=_NOTHING, repr=False)
     """The headers of the WebSocket handshake, by lower-case name. Cookies are secrets."""
     client_address: str = ""
-    """The address of the socket's other end; behind a proxy, the proxy's."""
+    """The address of the socket's other end; behind a proxy the proxy's, unless that is trusted."""
     session: str = ""
     """The name of the connection, as its welcome gave it."""

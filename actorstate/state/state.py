@@ -75,8 +75,12 @@ class State(metaclass=StateMeta):
 
     Every annotated public field is a var that the browser sees; one whose name starts with an
     underscore is a backend var and never leaves the server. Every public method is a handler.
-    A subclass of a subclass is a substate: it sees its parents' vars. Methods named
-    ``on_connect``, ``on_disconnect`` and ``on_background_error`` are hooks: the library runs them.
+    A subclass of a subclass is a substate: it sees its parents' vars.
+
+    The library runs the hooks ``on_connect(self)``, ``on_disconnect(self)`` and
+    ``on_background_error(self, error)``; and the class method ``migrate(cls, stored, error)``,
+    which gives the vars that were stored under other State classes as they are today (see
+    docs/stores.md).
 
     Instances belong to a token and are made when they are first touched. Their vars may be
     changed only by whoever holds the token's open turn: a handler, or the block of
@@ -150,6 +154,17 @@ class State(metaclass=StateMeta):
     # State awaits nothing itself: the door to the mailbox is brought by the room above.
 
     def __aenter__(self) -> Awaitable[Self]:
+        """Wait for the tab's turn, in the mailbox's order, and hold it: in a background task.
+
+        A point of cancellation, also where there is nothing to wait for. If cancelled, the request
+        is withdrawn.
+
+        Raises:
+            ImmutableStateError: the caller is inside a turn of this tab already.
+            DeadlockError: the tab's turn waits for one that the caller holds.
+            MailboxFullError: too many wait for it already (``max_waiters`` of the app).
+            ActorDeadError: the tab's actor has stopped.
+        """
         return self.__tree.door.enter(self)
 
     def __aexit__(
@@ -158,6 +173,16 @@ class State(metaclass=StateMeta):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> Awaitable[None]:
+        """End the turn: what it changed is stored, then shown; undone if the block has raised.
+
+        If cancelled while the store takes it, it is committed all the same.
+
+        Raises:
+            TurnTimeoutError: it was held for longer than the app's ``turn_timeout``; undone.
+            ActorDeadError: the tab's actor has stopped meanwhile; undone.
+            StoreError: the store did not take it (`LeaseLostError` and `StoreUnavailableError`
+                are such); undone.
+        """
         return self.__tree.door.leave(exc)
 
     @classmethod

@@ -230,8 +230,11 @@ class SQLiteStore:
         token_ttl: seconds after its last commit when a token is forgotten; None for never.
         read_only: look at a file, which another process may be using. Nothing can be owned then.
 
+    Opening reads and writes the file here and now; all else is done in a thread of its own.
+
     Raises:
         StoreError: the file cannot be used; the message says why.
+        ValueError: ``durability`` is neither of its words.
     """
 
     def __init__(
