@@ -148,7 +148,7 @@ def _run(options: argparse.Namespace) -> None:
     options.ssl_context = _open_certificate(options.certfile, options.keyfile)
     store = _open_store(options.store) if options.store else None
     app = load_app(options.target)
-    if store is None and not app.has_own_store:
+    if store is None and not app.was_given_store:
         store = _open_default_store(options.target)
     trio.run(_serve, app, options, store)
 

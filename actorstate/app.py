@@ -18,6 +18,7 @@ import trio
 
 from actorstate.actors.conductor import Conductor
 from actorstate.actors.directory import Directory
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.errors import OnError, Reporter
 from actorstate.actors.flavor import Flavor, TrioFlavor
 from actorstate.actors.holding import TurnWatch
@@ -27,7 +28,6 @@ from actorstate.actors.own_tasks import OwnTasks
 from actorstate.actors.runtime import Scope
 from actorstate.actors.services import Services
 from actorstate.actors.task_actor import BackgroundTask
-from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
@@ -152,7 +152,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
     ) -> None:
         self._root: Final = root
         self._store: Store = store if store is not None else MemoryStore()
-        self._has_own_store = store is not None
+        self._was_given_store = store is not None
         self._limits: Final = Limits(
             _at_least(1, mailbox_capacity=mailbox_capacity),
             _at_least(1, max_waiters=max_waiters),
@@ -190,9 +190,9 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         return self._background_tasks
 
     @property
-    def has_own_store(self) -> bool:
-        """Whether the program gave it a store."""
-        return self._has_own_store
+    def was_given_store(self) -> bool:
+        """Whether the program gave it a store; else it has one of its own, in memory."""
+        return self._was_given_store
 
     @property
     def is_running(self) -> bool:
@@ -214,7 +214,7 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         if self.is_running:
             message = "the app is running, with its tokens in another store; leave it first"
             raise RuntimeError(message)
-        self._store, self._has_own_store = store, True
+        self._store, self._was_given_store = store, True
 
     def use_conductor(self, conductor: Conductor) -> None:
         """Let a conductor decide which message is next, from the next time the app is entered.

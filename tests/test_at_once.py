@@ -12,9 +12,9 @@ from hypothesis import given, strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from actorstate import App, State, console_log
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.messages import Event
 from actorstate.actors.runtime import Scope, TrioActor, TrioActorRef
-from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError
 
 

@@ -140,19 +140,19 @@ def test_too_much_is_let_go_and_a_welcome_wanted_once(ops: list[Operation]) -> N
     outbox = Outbox()
     outbox.put(welcome())
     outbox.take()
-    assert not outbox.wants_welcome()
+    assert not outbox.claim_welcome()
     for number, one in enumerate(ops):
         outbox.put(patch(number + 1, one))
     effect = Effect("set_focus", {"id": "a"})
     for notice in (effect, Ack(9), patch(2000)):
         outbox.put(notice)
     assert (outbox.is_stale, outbox.is_empty, all_of(outbox)) == (True, False, [])
-    assert [outbox.wants_welcome() for _ in range(2)] == [True, False]
+    assert [outbox.claim_welcome() for _ in range(2)] == [True, False]
     outbox.put(welcome(2000, 9))
     outbox.put(patch(2001))
     assert all_of(outbox) == [welcome(2000, 9), patch(2001), effect]
     assert outbox.is_empty
-    assert not outbox.wants_welcome()
+    assert not outbox.claim_welcome()
 
 
 def test_a_value_that_is_large_by_itself_may_wait_and_be_replaced() -> None:
@@ -243,7 +243,7 @@ class SlowClient(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        if self.outbox.wants_welcome():
+        if self.outbox.claim_welcome():
             self.put(self.welcome())
         match notice := self.outbox.take():
             case Welcome():

@@ -33,6 +33,7 @@ What a token actor is made of:
 A turn, from outside the token actor:
 
 - ``turns``          how it is asked for, granted and ended
+- ``door``           where it is asked for
 - ``blocks``         the block under it, in a task of trio's
 - ``foreign_blocks`` and in a thread, or a task of asyncio
 - ``modify``         that block for code that is no handler: ``app.modify_state``

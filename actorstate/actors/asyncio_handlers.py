@@ -159,7 +159,7 @@ class HandlerTask(asyncio.Future[Any]):
             if isinstance(result, outcome.Error) and isinstance(result.error, trio.Cancelled):
                 if scope.cancel_called:
                     result.unwrap()  # here, where the scope can tell whether it is of its making
-                self._is_told()
+                self._note_told()
             self._must_cancel = scope.cancel_called  # it came too late for this one
             return result
         raise asyncio.CancelledError
@@ -198,15 +198,15 @@ class HandlerTask(asyncio.Future[Any]):
             raise_cancelled = await self._until_done(future)
         finally:
             self._interrupt = None
-        if raise_cancelled is not None and _was_cancelled(future) and not self._is_told():
+        if raise_cancelled is not None and _was_cancelled(future) and not self._note_told():
             raise_cancelled()
 
     def translate(self, cancelled: trio.Cancelled) -> BaseException:
         """Give a cancellation that trio has raised in the handler as asyncio's, if it is."""
-        return asyncio.CancelledError() if self._is_told() else cancelled
+        return asyncio.CancelledError() if self._note_told() else cancelled
 
-    def _is_told(self) -> bool:
-        """Take note that the handler learns of being cancelled; tell whether it is by the library.
+    def _note_told(self) -> bool:
+        """Note that the handler learns of being cancelled; tell whether it is by the library.
 
         Else it is by a scope that the handler has opened.
         """

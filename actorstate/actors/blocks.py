@@ -6,11 +6,12 @@ from typing import Final, final
 
 import trio
 
+from actorstate.actors.door import Block, TokenDoor
 from actorstate.actors.foreign_blocks import ForeignTaskBlock
 from actorstate.actors.holding import Holding
 from actorstate.actors.messages import TurnEnd
 from actorstate.actors.task_scope import current_run
-from actorstate.actors.turns import Block, TokenDoor, TurnGrant, stopped
+from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.state.handlers import FollowUp
 from actorstate.state.turn import Commit, Turn, held_turns, hold, release
 
@@ -80,7 +81,7 @@ class TurnBlock:
             raise self._door.flavor.translate(cancelled) from None
         finally:
             current_run.get().left()
-            if self._grant.was_at_once and self._door.watch.has_had_its_share():
+            if self._grant.was_at_once and self._door.watch.count_lent():
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _leave(self, error: BaseException | None) -> None:

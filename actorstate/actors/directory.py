@@ -14,10 +14,10 @@ from typing import Final, final
 import trio
 
 from actorstate.actors.blocks import new_block
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.runtime import Scope, TrioActorRef
 from actorstate.actors.services import Services
 from actorstate.actors.token_actor import TokenActor
-from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError
 
 # So many rounds are made in the time after which an unused token is put to rest: each costs a look

@@ -15,11 +15,12 @@ from typing import Any, Final, Never, TypeVar, final
 
 import trio
 
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.flavor import ForeignTask
 from actorstate.actors.holding import Asker, Holding, comes_of_being_overdue
 from actorstate.actors.messages import TurnEnd
 from actorstate.actors.task_scope import current_run
-from actorstate.actors.turns import TokenDoor, TurnGrant, stopped
+from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
 from actorstate.state.handlers import FollowUp
 from actorstate.state.turn import Commit, Turn, held_turns, hold, release

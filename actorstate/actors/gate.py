@@ -25,19 +25,19 @@ class Gate:
     Args:
         ledger: makes the commits.
         mailbox: the token actor's; handlers that are to follow are put in there.
-        is_prompt: whether the store never waits.
+        is_immediate: whether the store never waits.
     """
 
-    __slots__ = ("_calls", "_ledger", "_mailbox", "_pages", "_tasks", "_tenure", "is_prompt")
+    __slots__ = ("_calls", "_ledger", "_mailbox", "_pages", "_tasks", "_tenure", "is_immediate")
 
-    def __init__(self, ledger: Ledger, mailbox: Mailbox, *, is_prompt: bool) -> None:
+    def __init__(self, ledger: Ledger, mailbox: Mailbox, *, is_immediate: bool) -> None:
         self._ledger: Final = ledger
         self._tenure: Final = ledger.tenure
         self._pages: Final = ledger.pages
         self._tasks: Final = ledger.tasks
         self._calls: Final = ledger.calls
         self._mailbox: Final = mailbox
-        self.is_prompt: Final = is_prompt
+        self.is_immediate: Final = is_immediate
         """Whether the store never waits."""
 
     async def conclude(
@@ -48,7 +48,7 @@ class Gate:
         origin: Origin,
     ) -> None:
         """Store a commit; then, and not before, let others know: mailbox and pages."""
-        if self.is_prompt:
+        if self.is_immediate:
             return self.conclude_now(turn, commit, follow_ups, origin)
         messages, calls = self._plan(follow_ups, origin)
         entry = self._ledger.entry(commit, calls, origin)
@@ -73,7 +73,7 @@ class Gate:
         """Do the same without waiting, in whatever task; the store never waits."""
         messages, calls = self._plan(follow_ups, origin) if follow_ups else ((), ())
         try:
-            is_saved = self._ledger.store_at_once(commit, calls, origin)
+            is_saved = self._ledger.store_now(commit, calls, origin)
         except BaseException:
             self._unplan(messages)
             raise

@@ -21,12 +21,12 @@ from typing import Final, final
 
 import trio
 
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.holding import Holding
 from actorstate.actors.ledger import Ledger
 from actorstate.actors.messages import Call, Origin, Return, Wanted
 from actorstate.actors.runtime import TrioActor
 from actorstate.actors.services import Services
-from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
 from actorstate.state.handlers import Invocation
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
@@ -122,18 +122,21 @@ class Handover:
 
         Called before each message while they do.
         """
-        if self._tenure.is_wanted and self._may_give_up():
+        if not self._tenure.is_wanted:
+            return
+        self._overtime += 1
+        if self._is_free_to_go:
             self._overtime = 0
             await self._ledger.save_or_later(all_of_it=True)
             await self._tenure.give_up()
 
-    def _may_give_up(self) -> bool:
-        """Tell whether the token has been of use here, and others need not do what is begun here.
+    @property
+    def _is_free_to_go(self) -> bool:
+        """Whether the token has been of use here, and others need not do what is begun here.
 
         The next owner would run the calls that lie in this mailbox, far from their page. And two
         owners that gave up what they have not used yet would hand it to and fro for ever.
         """
-        self._overtime += 1
         has_been_of_use = self.has_served or self._actor.mailbox.empty()
         is_late = self._overtime > _MOST_OVERTIME
         return has_been_of_use and (is_late or not self._calls.is_waiting)

@@ -246,7 +246,7 @@ class TurnWatch:
         self._shortest: Final = min(slow_turn, turn_timeout)
         self._wakes_at = math.inf
         self._bell: Bell | None = None
-        self._row = 0
+        self._streak = 0
         # Of the clock itself: `trio.current_time` asks first which run this is, every time.
         self.now: Final = trio.lowlevel.current_clock().current_time
 
@@ -263,14 +263,14 @@ class TurnWatch:
         self._not_yet_slow.pop(holding, None)
         self._not_yet_over.pop(holding, None)
 
-    def has_had_its_share(self) -> bool:
-        """Tell whether so many turns were lent at once by now that others have to be let run.
+    def count_lent(self) -> bool:
+        """Count a turn that was lent at once; tell whether others have to be let run by now.
 
         Else code that does nothing but take turns would never end. They are counted here, and not
         by token: a program that goes through all its tabs takes one turn of each.
         """
-        self._row = (self._row + 1) % FAIR_SHARE
-        return self._row == 0
+        self._streak = (self._streak + 1) % FAIR_SHARE
+        return self._streak == 0
 
     def note(self, turn: Turn, seconds: float) -> None:
         """Log a turn that was slow, and that nobody could look after: its code awaited nothing."""

@@ -160,7 +160,7 @@ class Ledger:
         await self.tenure.commit(entry)
         self._stored(entry)
 
-    def store_at_once(
+    def store_now(
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
     ) -> bool:
         """Let a store that never waits have what it is to have of the end of a turn.
@@ -180,13 +180,13 @@ class Ledger:
             if origin.seq is not None:
                 done = ((origin.instance or "", origin.seq),)
                 commit = Commit(commit.version, commit.changes, commit.operations, None, done)
-            self.tenure.commit_at_once(commit)  # as good as always
+            self.tenure.commit_now(commit)  # as good as always
             return True
         entry = self.entry(commit, calls, origin)
         if entry is None:
-            self.tenure.confirm_at_once()
+            self.tenure.confirm_now()
             return False
-        self.tenure.commit_at_once(entry)
+        self.tenure.commit_now(entry)
         self._stored(entry)
         return True
 

@@ -14,7 +14,7 @@ from actorstate.actors.gate import Gate
 from actorstate.actors.messages import Origin, TurnRequest
 from actorstate.actors.runtime import TrioActor
 from actorstate.actors.tenure import Tenure
-from actorstate.actors.turns import Ending, PromptGrant, SlowGrant, TurnGrant
+from actorstate.actors.turns import DeferredGrant, Ending, ImmediateGrant, TurnGrant
 from actorstate.exceptions import ActorDeadError
 from actorstate.state.tree import StateTree
 
@@ -51,27 +51,29 @@ class Lender:
         self._gate: Final = gate
         self._make_ready: Final = make_ready
 
-    def lend_at_once(self, request: TurnRequest) -> PromptGrant | None:
+    def lend_at_once(self, request: TurnRequest) -> ImmediateGrant | None:
         """Grant the turn as if its request was in the mailbox, if it would be the next there."""
-        if not self._gate.is_prompt or not self._actor.is_idle or not self._tenure.is_quiet:
+        if not self._gate.is_immediate or not self._actor.is_idle or not self._tenure.is_quiet:
             return None
         return self._lend(request, was_at_once=True)
 
     def lend(self, request: TurnRequest) -> Awaitable[None] | None:
         """Grant the turn to who asks, and do nothing else until it ends (see ``turns``)."""
-        if not self._gate.is_prompt or self._mailbox.order is not None:
+        if not self._gate.is_immediate or self._mailbox.order is not None:
             return self._lend_and_wait(request)
         grant = self._lend(request, was_at_once=False)
         if not self._actor.reply(grant):
             grant.give_back()
         return None
 
-    def _lend(self, request: TurnRequest, *, was_at_once: bool) -> PromptGrant:
+    def _lend(self, request: TurnRequest, *, was_at_once: bool) -> ImmediateGrant:
         """Let a holder have the turn, who concludes it; messages wait for that."""
         self._make_ready(request.origin)
         turn = self._tree.open_turn(request.holder)
         self._mailbox.pause()
-        return PromptGrant(turn, self._gate.conclude_now, self._take_back, was_at_once=was_at_once)
+        return ImmediateGrant(
+            turn, self._gate.conclude_now, self._take_back, was_at_once=was_at_once
+        )
 
     def _take_back(self) -> None:
         """Go on, after a turn that was lent: with the loop, or at once if the next is another."""
@@ -91,7 +93,7 @@ class Lender:
         """Let a holder have the turn, and conclude it; the store may wait."""
         self._make_ready(request.origin)
         turn = self._tree.open_turn(request.holder)
-        grant: SlowGrant | None = SlowGrant(turn)
+        grant: DeferredGrant | None = DeferredGrant(turn)
         if not self._actor.reply(grant):
             turn.roll_back()
             return
@@ -101,7 +103,7 @@ class Lender:
         finally:
             turn.revoke()  # if this actor is being stopped; to undo it is the holder's
 
-    async def _await_end(self, grant: SlowGrant) -> SlowGrant | None:
+    async def _await_end(self, grant: DeferredGrant) -> DeferredGrant | None:
         """Wait for the end of one stretch, conclude it, acknowledge it. Give the next one."""
         try:
             ending = await grant.ending
@@ -111,7 +113,7 @@ class Lender:
             raise
         if ending is None:
             return None
-        renewed = SlowGrant(grant.turn) if ending.end.goes_on else None
+        renewed = DeferredGrant(grant.turn) if ending.end.goes_on else None
         try:
             end = ending.end
             await self._gate.conclude(grant.turn, end.commit, end.follow_ups, end.origin)

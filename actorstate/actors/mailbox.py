@@ -81,7 +81,7 @@ class Mailbox:
         self._bell: Bell | None = None
         self._room: trio.lowlevel.ParkingLot | None = None
         """Where those wait who would put a message; None as long as nobody had to."""
-        self._row = 0
+        self._streak = 0
         self.is_paused: bool = False
         """Whether no message is given out."""
 
@@ -221,10 +221,10 @@ class Mailbox:
 
         That gives no more than 32 messages in a row, so that who works them off lets others run.
         """
-        is_due = self._row < FAIR_SHARE and not self.is_paused and self.order is None
+        is_due = self._streak < FAIR_SHARE and not self.is_paused and self.order is None
         if not (is_due and self._envelopes):
             return None
-        self._row += 1
+        self._streak += 1
         envelope = self._envelopes.popleft()
         if self._room is not None:
             self._room.unpark()
@@ -236,9 +236,9 @@ class Mailbox:
         A checkpoint whenever it waits, and at least once in every 32 messages. If cancelled, no
         message was taken.
         """
-        self._row += 1
-        if self._row > FAIR_SHARE:
-            self._row = 0
+        self._streak += 1
+        if self._streak > FAIR_SHARE:
+            self._streak = 0
             await trio.lowlevel.checkpoint()
             if not self._envelopes:  # the last was taken back: who waits for that shall look
                 return None
@@ -251,7 +251,7 @@ class Mailbox:
         if not self._envelopes or self.is_paused:
             if self._closed is not None:  # while this let others run
                 return None
-            self._row = 0
+            self._streak = 0
             await self._bell.sleep()
             if not self._envelopes or self.is_paused:
                 return None

@@ -8,8 +8,8 @@ from typing import Final, final
 
 import trio
 
+from actorstate.actors.door import Block, TokenDoor
 from actorstate.actors.foreign_blocks import ThreadBlock
-from actorstate.actors.turns import Block, TokenDoor
 from actorstate.state.state import State
 
 

@@ -92,8 +92,8 @@ class Pages:
 
     # ---- coming and going ------------------------------------------------------------------
 
-    def is_outdated(self, attach: Attach) -> bool:
-        """Tell whether a later connection of its page load was here; end it then.
+    def refuse_outdated(self, attach: Attach) -> bool:
+        """End a connection if a later one of its page load was here; tell whether it was.
 
         A network may hold back what was sent long ago, or send it once more. Nobody listens there,
         and the page itself is on the later one.
@@ -104,8 +104,8 @@ class Pages:
         attach.connection.replace()
         return True
 
-    def is_contested(self, attach: Attach) -> bool:
-        """Tell whether other page loads are here that may be alive; tell the connection, too."""
+    def refuse_contested(self, attach: Attach) -> bool:
+        """Tell a connection if other page loads are here that may be alive, and its caller, too."""
         if attach.instead_of is None:
             return False
         instance = attach.connection.instance
@@ -265,8 +265,11 @@ class Pages:
             if not cut.connections:
                 del self.cut_off[connection.instance]
 
-    def is_cut(self, origin: Origin) -> bool:
-        """Tell whether an event comes to nothing, since one before it is still to come again."""
+    def refuse_cut(self, origin: Origin) -> bool:
+        """Tell whether an event comes to nothing, since one before it is still to come again.
+
+        When that one comes, the page load is no longer sent away.
+        """
         instance = origin.instance or ""
         if origin.seq is None or instance not in self.cut_off:
             return False

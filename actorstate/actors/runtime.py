@@ -191,13 +191,13 @@ class TrioActor(pykka.Actor):
 
     An actor that fails while it starts is started again, as often as its budget says, and the
     messages wait meanwhile. When the budget is spent, it answers them with `ActivationError` for
-    a while, and ends then: who tries again does so at the pace of that pause.
+    a while, and ends then: who tries again does so at the pace of that cooldown.
 
     Args:
         scope: where it runs. Its end ends the actor.
         capacity: how many messages its mailbox holds.
         restarts: its budget of restarts, as the pauses before them (seconds).
-        rest: how long it answers with the error once the budget is spent (seconds).
+        cooldown: how long it answers with the error once the budget is spent (seconds).
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class TrioActor(pykka.Actor):
         *,
         capacity: float = math.inf,
         restarts: Sequence[float] = (),
-        rest: float = 0,
+        cooldown: float = 0,
     ) -> None:
         super().__init__()
         self.actor_stopped: threading.Event = cast("threading.Event", _Flag())
@@ -216,7 +216,7 @@ class TrioActor(pykka.Actor):
         self._actor_ref = TrioActorRef(self)
         self._scope: Final = scope
         self._restarts: Final = restarts
-        self._rest: Final = rest
+        self._cooldown: Final = cooldown
         self._envelope: Envelope | None = None
         self._stop_asked: list[TrioFuture[Any] | None] = []
         self._has_started = False
@@ -363,7 +363,7 @@ class TrioActor(pykka.Actor):
         try:
             return await self._run_on_start()
         except Exception as error:
-            if self._rest:
+            if self._cooldown:
                 await self._refuse_all(error)
             raise
 
@@ -373,17 +373,17 @@ class TrioActor(pykka.Actor):
             await started
 
     async def _refuse_all(self, cause: Exception) -> None:
-        """Answer whatever comes with the error, for the length of the rest."""
-        logger.error("%s failed to start, and rests for %s s", self, self._rest)
+        """Answer whatever comes with the error, for the length of the cooldown."""
+        logger.error("%s failed to start, and refuses what comes for %s s", self, self._cooldown)
         self.on_start_failed(cause)
         refusal = ActivationError(f"{self} could not be started; the message was not handled")
         refusal.__cause__ = cause
-        with trio.move_on_after(self._rest):
+        with trio.move_on_after(self._cooldown):
             while not self._stop_asked:
                 envelope = await self.mailbox.get()
                 if envelope is not None:
                     self._refuse(envelope, refusal)
-        while not self.mailbox.empty():  # what came in the moment in which the rest was over
+        while not self.mailbox.empty():  # what came in the moment in which it was over
             self._refuse(self.mailbox.get_nowait(), refusal)
 
     def _refuse(self, envelope: Envelope, refusal: ActivationError) -> None:

@@ -11,11 +11,11 @@ from typing import Any, Final, final
 import attrs
 import trio
 
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.generators import finish
 from actorstate.actors.messages import Call, EffectRequest, Origin
 from actorstate.actors.runtime import Scope, TrioActor
 from actorstate.actors.task_scope import Run, TaskScope, current_run
-from actorstate.actors.turns import TokenDoor
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import Handler, as_follow_ups
 from actorstate.state.state import State

@@ -110,7 +110,7 @@ class Tenure:
             self._is_torn = True  # nobody waited to see whether it was stored
             raise
 
-    def commit_at_once(self, commit: Commit) -> None:
+    def commit_now(self, commit: Commit) -> None:
         """Do the same, with a store that never waits."""
         assert self._commit_now is not None, f"{self._store} may wait"
         try:
@@ -133,7 +133,7 @@ class Tenure:
                 self._drop()
                 raise
 
-    def confirm_at_once(self) -> None:
+    def confirm_now(self) -> None:
         """Do the same, with a store that never waits: there a lease is certain until it is lost."""
         if not self._held.is_certain():
             self._drop()

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from actorstate.actors.calls import Calls
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.errors import ErrorContext
 from actorstate.actors.gate import Gate
 from actorstate.actors.generators import finish, finish_plain
@@ -47,7 +48,6 @@ from actorstate.actors.services import Services
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
-from actorstate.actors.turns import TokenDoor
 from actorstate.exceptions import (
     ActivationError,
     ActorDeadError,
@@ -67,9 +67,9 @@ from actorstate.state.turn import Turn, hold, release
 logger: Final = logging.getLogger("actorstate.actors")
 
 # The budget for a snapshot that cannot be loaded (seconds): a store that is down for a moment is
-# waited for; one that stays away is asked no more often than a few times in every rest.
+# waited for; one that stays away is asked no more often than a few times in every cooldown.
 _RESTARTS: Final = (0.1, 0.4)
-_REST: Final = 2.0
+_COOLDOWN: Final = 2.0
 
 
 @final
@@ -109,7 +109,7 @@ class TokenActor(TrioActor):
         self, scope: Scope, door: TokenDoor, services: Services, on_ended: Callable[[], None]
     ) -> None:
         super().__init__(
-            scope, capacity=services.limits.mailbox_capacity, restarts=_RESTARTS, rest=_REST
+            scope, capacity=services.limits.mailbox_capacity, restarts=_RESTARTS, cooldown=_COOLDOWN
         )
         self._token: Final = door.tree.token
         self._services: Final = services
@@ -128,8 +128,8 @@ class TokenActor(TrioActor):
             self._calls,
             wants_whole=services.commit_now is None,
         )
-        is_prompt = services.commit_now is not None
-        self._gate: Final = Gate(self._ledger, self.mailbox, is_prompt=is_prompt)
+        is_immediate = services.commit_now is not None
+        self._gate: Final = Gate(self._ledger, self.mailbox, is_immediate=is_immediate)
         self._lender: Final = Lender(
             self,
             self._tree,
@@ -242,7 +242,7 @@ class TokenActor(TrioActor):
         origin = Origin(event.instance, event.seq)
         if self._pages.is_done(origin):
             return self._pages.acknowledge(origin, is_saved=True)
-        if self._pages.cut_off and self._pages.is_cut(origin):
+        if self._pages.cut_off and self._pages.refuse_cut(origin):
             return None
         try:
             handler = self._services.schema.handler(event.name)
@@ -260,7 +260,7 @@ class TokenActor(TrioActor):
         if call.job is not None:
             await self._start_task(self._tasks.planned(call.job), call.origin)
         else:
-            await self._do_now(call.invocation.handler, call.invocation.args, call.origin)
+            await self._do_to_its_end(call.invocation.handler, call.invocation.args, call.origin)
         if call_id is not None and self._tenure.is_held:
             self._calls.done(call_id)
             await self._ledger.save_or_later()
@@ -280,7 +280,9 @@ class TokenActor(TrioActor):
             return self._cancel_tasks(handler.task, origin)
         return self._run(handler, arguments, origin)
 
-    async def _do_now(self, handler: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
+    async def _do_to_its_end(
+        self, handler: Handler, arguments: tuple[Any, ...], origin: Origin
+    ) -> None:
         being_done = self._do(handler, arguments, origin)
         if being_done is not None:
             await being_done
@@ -293,7 +295,7 @@ class TokenActor(TrioActor):
             state = self._tree.state(handler.owner)
         except LookupError as error:
             return self._report(handler, arguments, origin, error)
-        self._look_at(origin)
+        self._serve(origin)
         turn = self._tree.open_turn(handler.label)
         computed, watch = self._tree.computed, self._services.watch
         started = watch.now()
@@ -308,7 +310,7 @@ class TokenActor(TrioActor):
                 seconds = watch.now() - started
                 if seconds >= watch.slow_turn:
                     watch.note(turn, seconds)
-                if self._gate.is_prompt:
+                if self._gate.is_immediate:
                     self._gate.conclude_now(turn, turn.commit(), (), origin)
         except* PASSING:
             turn.roll_back()
@@ -392,7 +394,7 @@ class TokenActor(TrioActor):
             raise
         await trio.lowlevel.checkpoint()  # else code that does nothing but yield never ends
 
-    def _look_at(self, origin: Origin) -> None:
+    def _serve(self, origin: Origin) -> None:
         """Let who holds the next turn see where the page load is that it is for."""
         page_load = self._pages.loads.get(origin.instance or "")
         router = page_load.router if page_load is not None else None
@@ -502,7 +504,7 @@ class TokenActor(TrioActor):
         """Take note that a turn is lent, perhaps without a message, and for whom."""
         self._unused_for = 0
         self._handover.has_served = True
-        self._look_at(origin)
+        self._serve(origin)
 
     # ---- connections -----------------------------------------------------------------------
 
@@ -522,9 +524,9 @@ class TokenActor(TrioActor):
 
     async def _attach(self, message: Attach) -> None:
         connection = message.connection
-        if self._pages.is_outdated(message) or self._pages.is_contested(message):
+        if self._pages.refuse_outdated(message) or self._pages.refuse_contested(message):
             return
-        if not await self._can_be_shown(connection):
+        if not await self._prepare_for(connection):
             return
         self._presence.absence.cancel()
         is_new_page = self._pages.attach(message)
@@ -537,18 +539,18 @@ class TokenActor(TrioActor):
             if message.on_load:
                 self._pages.owe(connection.instance)
             for invocation in message.on_load:
-                await self._do_now(invocation.handler, invocation.args, origin)
+                await self._do_to_its_end(invocation.handler, invocation.args, origin)
 
     async def _refresh(self, message: Refresh) -> None:
         is_here = self._pages.has(message.connection)
-        if is_here and await self._can_be_shown(message.connection):
+        if is_here and await self._prepare_for(message.connection):
             self._pages.refresh(message.connection)
 
-    async def _can_be_shown(self, connection: Connection) -> bool:
+    async def _prepare_for(self, connection: Connection) -> bool:
         """Compute what a page is to be told; turn the connection away if that fails."""
         is_ready = False
         try:
-            await self._look_from(connection.router)
+            await self._recompute_for(connection.router)
             is_ready = True
         except* PASSING:
             connection.close()
@@ -559,7 +561,7 @@ class TokenActor(TrioActor):
             connection.close()
         return is_ready
 
-    async def _look_from(self, router: Router) -> None:
+    async def _recompute_for(self, router: Router) -> None:
         """Let what is computed from the router follow it: a turn in which nobody writes."""
         turn = self._tree.open_turn("a page that connects")
         hold(turn)  # not to write: what is computed shall not wait for this turn
@@ -606,7 +608,7 @@ class TokenActor(TrioActor):
     async def _run_hook(self, hook: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
         """Run a hook in its turn; if the token is elsewhere, as soon as it is back."""
         if self._tenure.is_held:
-            await self._do_now(hook, arguments, origin)
+            await self._do_to_its_end(hook, arguments, origin)
         else:
             self.mailbox.post_always(Call(Invocation(hook, arguments), origin))
 

@@ -163,7 +163,7 @@ class ComputedVars:
 
     def refresh(self, var: Computed[Any], chain: tuple[Computed[Any], ...] = ()) -> None:
         """Compute a var again if it has to be."""
-        if self.is_settled(var, chain):
+        if self.confirm(var, chain):
             return
         evaluation = Evaluation(self, var, chain)
         writing_again = forbid_writing()
@@ -181,7 +181,7 @@ class ComputedVars:
         self, var: Computed[Any], chain: tuple[Computed[Any], ...] = ()
     ) -> Generator[Any, Any, None]:
         """Compute an async var again if it has to be. To be driven by an ``await``."""
-        if self.is_settled(var, chain):
+        if self.confirm(var, chain):
             return
         evaluation = Evaluation(self, var, chain)
         writing_again = forbid_writing()
@@ -200,8 +200,8 @@ class ComputedVars:
             self._awaiting -= 1
         self._keep(evaluation, result)
 
-    def is_settled(self, var: Computed[Any], chain: tuple[Computed[Any], ...]) -> bool:
-        """Tell whether a var has a value that stands.
+    def confirm(self, var: Computed[Any], chain: tuple[Computed[Any], ...]) -> bool:
+        """Confirm the value that a var has, if it still stands; tell whether it does.
 
         Raises:
             ComputedVarError: it is being computed, and so reads itself.

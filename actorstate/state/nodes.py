@@ -38,12 +38,16 @@ class Place(Protocol):
         """Its name for people: ``Cart.items``."""
         ...
 
-    def open_log(self) -> Log:
+    def writable_log(self) -> Log:
         """Give where to note a change.
 
         Raises:
             ImmutableStateError: the running code does not hold the open turn of the tree.
         """
+        ...
+
+    def check_writable(self) -> None:
+        """Raise what `writable_log` would."""
         ...
 
 

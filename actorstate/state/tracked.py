@@ -57,11 +57,11 @@ class TrackedList(list[Any]):
         return list, (list(self),)
 
     def _splice(self, start: int, stop: int, values: Sequence[Any]) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         self._put(start, stop, self.actorstate_shape.own_items(values, self, start))
 
     def _put(self, start: int, stop: int, items: list[Any]) -> None:
-        log = self.actorstate_place.open_log()  # once more: copying may take a thread long
+        log = self.actorstate_place.writable_log()  # once more: copying may take a thread long
         removed = self[start:stop]
         list.__setitem__(self, slice(start, stop), items)
         if self.actorstate_shape.item.holds_nodes:
@@ -71,7 +71,7 @@ class TrackedList(list[Any]):
 
     def _rearrange(self, change: Callable[[list[Any]], object]) -> None:
         """Let a plain list say what becomes of the items, as of an extended slice."""
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         items = list(self)
         change(items)
         self._put(0, len(self), items)
@@ -87,7 +87,7 @@ class TrackedList(list[Any]):
         self._splice(len(self), len(self), (item,))
 
     def extend(self, iterable: Iterable[Any], /) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         values = list(iterable)  # first, since it may look at this list, or even change it
         self._splice(len(self), len(self), values)
 
@@ -108,7 +108,7 @@ class TrackedList(list[Any]):
         self._splice(start, start, (item,))
 
     def pop(self, index: SupportsIndex = -1, /) -> Any:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         fault = "pop index out of range" if self else "pop from empty list"
         position = self._index(index, fault)
         value = self[position]
@@ -116,7 +116,7 @@ class TrackedList(list[Any]):
         return _leaving(self.actorstate_shape.item, value)
 
     def remove(self, value: Any, /) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if value not in self:
             message = "list.remove(x): x not in list"
             raise ValueError(message)
@@ -136,13 +136,13 @@ class TrackedList(list[Any]):
         if isinstance(index, slice):
             self._set_slice(index, value)
             return
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         position = self._index(index, "list assignment index out of range")
         if self[position] is not value:  # it is after `items[0] += ...`, which has changed it
             self._splice(position, position + 1, (value,))
 
     def _set_slice(self, index: slice, iterable: Iterable[Any]) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         values = list(iterable)  # first, since it may look at this list, or even change it
         start, stop, step = index.indices(len(self))
         if step == 1:
@@ -157,7 +157,7 @@ class TrackedList(list[Any]):
         self._rearrange(lambda items: items.__setitem__(index, owned))
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if not isinstance(index, slice):
             position = self._index(index, "list assignment index out of range")
             self._put(position, position + 1, [])
@@ -193,12 +193,12 @@ class TrackedDict(dict[Any, Any]):
         return dict, (dict(self),)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if key not in self or self[key] is not value:  # it is after `table[key] += ...`
             self._put_all(self.actorstate_shape.own_entries({key: value}, self))
 
     def _put_all(self, entries: Mapping[Any, Any]) -> None:
-        log = self.actorstate_place.open_log()
+        log = self.actorstate_place.writable_log()
         for given, value in entries.items():
             key = self._stored(given)
             old = self.get(key, MISSING)
@@ -209,7 +209,7 @@ class TrackedDict(dict[Any, Any]):
             log.add(KeySet(self, key, old))
 
     def __delitem__(self, key: Any) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if key not in self:
             raise KeyError(key)
         self._take(key)
@@ -223,7 +223,7 @@ class TrackedDict(dict[Any, Any]):
     def _take(self, given: Any) -> Any:
         key = self._stored(given)
         self.actorstate_shape.check_removal(key, self)
-        log = self.actorstate_place.open_log()
+        log = self.actorstate_place.writable_log()
         order = None if next(reversed(self)) == key else log.order_of(self)
         old = dict.pop(self, key)
         if self.actorstate_shape.holds_nodes:
@@ -232,13 +232,13 @@ class TrackedDict(dict[Any, Any]):
         return old
 
     def pop(self, key: Any, /, *default: Any) -> Any:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if key not in self:
             return {}.pop(key, *default)
         return _leaving(self.actorstate_shape.at(key), self._take(key))
 
     def popitem(self) -> tuple[Any, Any]:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if not self:
             message = "popitem(): dictionary is empty"
             raise KeyError(message)
@@ -246,13 +246,13 @@ class TrackedDict(dict[Any, Any]):
         return key, _leaving(self.actorstate_shape.at(key), self._take(key))
 
     def setdefault(self, key: Any, default: Any = None, /) -> Any:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if key not in self:
             self[key] = default
         return self[key]
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         given = dict(*args, **kwargs)
         changed = {
             key: value for key, value in given.items() if key not in self or self[key] is not value
@@ -264,10 +264,10 @@ class TrackedDict(dict[Any, Any]):
         return self
 
     def clear(self) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         for key in self:
             self.actorstate_shape.check_removal(key, self)
-        log = self.actorstate_place.open_log()
+        log = self.actorstate_place.writable_log()
         old = dict(self)
         dict.clear(self)
         if self.actorstate_shape.holds_nodes:
@@ -308,10 +308,10 @@ class TrackedSet(set[Any]):
         return set(self)
 
     def _change(self, added: AbstractSet[Any], removed: AbstractSet[Any]) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         mine = frozenset(self.actorstate_shape.own_elements(added, self)) - self
         gone = self._stored(removed)
-        log = self.actorstate_place.open_log()
+        log = self.actorstate_place.writable_log()
         if mine or gone:
             set.difference_update(self, gone)
             set.update(self, mine)
@@ -331,13 +331,13 @@ class TrackedSet(set[Any]):
         self._change(frozenset(), self & {element})
 
     def remove(self, element: Any, /) -> None:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if element not in self:
             raise KeyError(element)
         self.discard(element)
 
     def pop(self) -> Any:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         for element in self:
             self.discard(element)
             return element
@@ -400,12 +400,12 @@ class _TrackedRecord:
             fields = ", ".join(shape.fields)
             message = f"{shape.kind.__name__} has no field {name!r} (it has: {fields})"
             raise AttributeError(message)
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         if getattr(self, name) is value:  # it is after `item.tags += ...`
             return
         changed = _as_the_class_would(self, name, value)
         owned = {one: shape.own_field(one, new, self) for one, new in changed.items()}
-        log = self.actorstate_place.open_log()
+        log = self.actorstate_place.writable_log()
         for one, new in owned.items():
             old = getattr(self, one)
             object.__setattr__(self, one, new)
@@ -415,7 +415,7 @@ class _TrackedRecord:
             log.add(KeySet(self, one, old))
 
     def __delattr__(self, name: str) -> Never:
-        self.actorstate_place.open_log()
+        self.actorstate_place.check_writable()
         message = f"{self.actorstate_shape.kind.__name__}.{name} cannot be deleted: it is a field"
         raise AttributeError(message)
 

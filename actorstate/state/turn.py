@@ -235,7 +235,7 @@ class VarPlace:
         """Where it lies in the state."""
         return self.var.path
 
-    def open_log(self) -> Log:
+    def writable_log(self) -> Log:
         """Give where to note a change.
 
         Raises:
@@ -247,14 +247,18 @@ class VarPlace:
             raise ImmutableStateError(self._refusal())
         return turn.log
 
+    def check_writable(self) -> None:
+        """Raise what `writable_log` would."""
+        _ = self.writable_log()
+
     def assign(self, value: Any) -> None:
         """Give the var another value, and note the old one.
 
         Raises:
-            ImmutableStateError: as `open_log`.
+            ImmutableStateError: as `writable_log`.
             TypeError: the value is not of the var's type. Nothing was changed.
         """
-        log = self.open_log()
+        log = self.writable_log()
         var, state = self.var, self.state
         old = getattr(state, var.name)
         if value is old:  # it is after `self.items += ...`, which has changed it
@@ -262,7 +266,7 @@ class VarPlace:
         exact = var.exact_type
         if type(value) is not exact or (exact is int and value.bit_length() > MOST_BITS):
             value = var.own(value, self)
-            log = self.open_log()  # once more: copying may take a thread long
+            log = self.writable_log()  # once more: copying may take a thread long
             if var.holds_nodes:
                 orphan((old,))
         _set(state, var.name, value)
@@ -270,7 +274,7 @@ class VarPlace:
 
     def exchange(self, value: Any) -> None:
         """Give the var another value that is its own already, as `assign` does."""
-        log, old = self.open_log(), self.value()
+        log, old = self.writable_log(), self.value()
         if self.var.shape.holds_nodes:
             orphan((old,))
         _set(self.state, self.var.name, value)

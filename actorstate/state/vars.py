@@ -50,7 +50,11 @@ class FixedPlace:
     label: str
     advice: str
 
-    def open_log(self) -> Never:
+    def check_writable(self) -> Never:
+        """Refuse."""
+        self.writable_log()
+
+    def writable_log(self) -> Never:
         """Refuse."""
         message = f"{self.label} was not changed: {self.advice}"
         raise ImmutableStateError(message)

@@ -247,7 +247,7 @@ class SocketConnection:
                     self._pulse.sent()
                 if self._is_closing:
                     break
-                if self._token_actor is not None and self._outbox.wants_welcome():
+                if self._token_actor is not None and self._outbox.claim_welcome():
                     self._token_actor.mailbox.post_always(Refresh(self))
                 await self._bell.sleep()
         except (ConnectionClosed, ActorDeadError):
@@ -418,16 +418,16 @@ class SocketConnection:
             _Stopped: it was cut off because no more is to be read.
         """
         while not self._is_stopped:
-            with trio.CancelScope(deadline=self._look()) as self._watch:
+            with trio.CancelScope(deadline=self._do_what_is_due()) as self._watch:
                 return await work()
         raise _Stopped
 
     async def _look_on(self) -> NoReturn:
         """Look after the connection, and do no more: the actor closes it when it has ended."""
         while True:  # noqa: ASYNC110 - it is time that it waits for
-            await trio.sleep_until(self._look())
+            await trio.sleep_until(self._do_what_is_due())
 
-    def _look(self) -> float:
+    def _do_what_is_due(self) -> float:
         """Do what is due, and tell when to look again."""
         now = trio.current_time()
         if self._event is not None or self._contest is not None or self._is_stopped:

@@ -139,8 +139,8 @@ class Outbox:
         """Let the client be asked for a sign."""
         self._pings = True
 
-    def wants_welcome(self) -> bool:
-        """Tell whether a welcome is to be asked for now: once for each time it got stale."""
+    def claim_welcome(self) -> bool:
+        """Tell whether the caller is to ask for a welcome: once for each time it got stale."""
         is_due, self._has_asked = self.is_stale and not self._has_asked, True
         return is_due
 
