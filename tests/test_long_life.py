@@ -59,8 +59,8 @@ class Lasting(Root):
         await trio.sleep_forever()
 
 
-async def fire(app: App, method: str, instance: str | None = None) -> None:
-    seq = None if instance is None else 1
+async def fire(app: App, method: str, instance: str = "") -> None:
+    seq = 1 if instance else None
     event = Event(f"root.lasting.{method}", [], seq, instance)
     await app.directory.ref(TOKEN).ask(event, block=False)
 

@@ -97,7 +97,7 @@ class Owned(Root):
 
 
 def owned(app: App, name: str, *args: Any, seq: int | None = None) -> None:
-    instance = "page" if seq is not None else None
+    instance = "page" if seq is not None else ""
     app.directory.ref(TOKEN).tell(Event(f"root.owned.{name}", list(args), seq, instance))
 
 

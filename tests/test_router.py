@@ -59,7 +59,7 @@ def join(app: App, instance: str) -> Client:
     return client
 
 
-async def look(app: App, instance: str | None, handler: str = "look") -> None:
+async def look(app: App, instance: str, handler: str = "look") -> None:
     sent = Event(f"root.looking.{handler}", instance=instance)
     await app.directory.ref(TOKEN).ask(sent, block=False)
 
@@ -106,7 +106,7 @@ async def test_outside_an_event_the_last_page_load_is_seen_also_when_it_is_gone(
     app.directory.ref(TOKEN).tell(Detach(client))
     async with app.modify_state(TOKEN) as state:
         assert state.router is client.router
-    await look(app, None)
+    await look(app, "")
     await look(app, "unknown")
     assert await seen(app) == ["/one", "/one"]
 

@@ -20,6 +20,7 @@ Who there is, and what they send each other:
 What a token actor is made of:
 
 - ``pages``        who looks on, and what they are told
+- ``presence``     whether its tab counts as connected
 - ``history``      the last patches, for a page that comes back
 - ``tasks``        the background tasks: which run, which wait
 - ``calls``        the handlers that committed turns asked for
@@ -28,6 +29,7 @@ What a token actor is made of:
 - ``ledger``       what the snapshot has, and what it is owed
 - ``gate``         the way out of a turn: stored first, told then
 - ``generators``   handlers that yield, run to their end
+- ``handler_turns`` turns of handlers, here
 - ``lender``       turns lent to others
 
 A turn, from outside the token actor:

@@ -68,7 +68,7 @@ class Calls:
         # No two owners have the same epoch, so no two calls of a token have the same id.
         self._number += 1
         call_id = f"{epoch}.{self._number}"
-        return CallRecord(call_id, invocation.name, args, origin.instance)
+        return CallRecord(call_id, invocation.name, args, origin.instance or None)
 
     def stored(self, added: Iterable[CallRecord], ran: Sequence[str]) -> None:
         """Take note of what the snapshot has now."""

@@ -264,7 +264,7 @@ class Handover:
 
     def _queue(self, record: CallRecord) -> None:
         """Put a call into the mailbox that an owner of the token did not come to."""
-        origin = Origin(record.instance, None, record.id)
+        origin = Origin(record.instance or "", None, record.id)
         try:
             handler = self._services.schema.callable(record.name)
             invocation = Invocation(handler, handler.structure(list(record.args)))

@@ -178,7 +178,7 @@ class Ledger:
         """
         if commit is not None and not calls and origin.call is None and self._owes_nothing():
             if origin.seq is not None:
-                done = ((origin.instance or "", origin.seq),)
+                done = ((origin.instance, origin.seq),)
                 commit = Commit(commit.version, commit.changes, commit.operations, None, done)
             self.tenure.commit_now(commit)  # as good as always
             return True

@@ -21,9 +21,12 @@ from actorstate.state.turn import Commit
 
 @final
 class Origin(Record, frozen=True, gc=False):
-    """Who began what is being done. A handler that another one triggered has the same."""
+    """Who began what is being done, and what is done with it.
 
-    instance: str | None = None
+    A handler that another one triggered was begun by the same, and nothing else is done with it.
+    """
+
+    instance: str = ""
     """The page load, where one did; its effects are for it."""
     seq: int | None = None
     """The number of its event that is acknowledged with this; None where nobody waits."""
@@ -49,8 +52,8 @@ class Event(Record, frozen=True, gc=False):
     """A list, or an object by parameter name; whatever came, for the handler to judge."""
     seq: int | None = None
     """Its number among the events of `instance`; None where nobody waits for it."""
-    instance: str | None = None
-    """The page load that sent it."""
+    instance: str = ""
+    """The page load that sent it, where one did."""
 
     @property
     def origin(self) -> Origin:

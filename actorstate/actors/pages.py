@@ -224,7 +224,7 @@ class Pages:
         that are here.
         """
         here = {connection.instance: connection for connection in self._connections}
-        page_load = self.loads.get(origin.instance or "")
+        page_load = self.loads.get(origin.instance)
         if page_load is None or page_load.router is None:
             for connection in here.values():
                 connection.send(effect)
@@ -255,7 +255,7 @@ class Pages:
         its_own = [one for one in self._connections if one.instance == origin.instance]
         for connection in its_own:
             connection.close()
-        self.cut_off.setdefault(origin.instance or "", _Cut(origin.seq, its_own))
+        self.cut_off.setdefault(origin.instance, _Cut(origin.seq, its_own))
 
     def _detach_cut(self, connection: Connection) -> None:
         """Take note that nothing more comes from a connection that was sent away."""
@@ -270,7 +270,7 @@ class Pages:
 
         When that one comes, the page load is no longer sent away.
         """
-        instance = origin.instance or ""
+        instance = origin.instance
         if origin.seq is None or instance not in self.cut_off:
             return False
         page_load = self.loads.get(instance)
@@ -295,14 +295,22 @@ class Pages:
         """
         if origin.seq is not None:
             self.mark_done(origin)
+            done = self.loads[origin.instance].done
             if not is_saved:
-                self.owes[origin.instance or ""] = self.loads[origin.instance or ""].done
-            self._send(origin, Ack(self.loads[origin.instance or ""].done))
+                self.owes[origin.instance] = done
+            self._send(origin, Ack(done))
 
     def _send(self, origin: Origin, notice: Notice) -> None:
         for connection in self._connections:
             if connection.instance == origin.instance:
                 connection.send(notice)
+
+    def serve(self, origin: Origin) -> None:
+        """Let who holds the next turn see where the page load is that it is for."""
+        page_load = self.loads.get(origin.instance)
+        router = page_load.router if page_load is not None else None
+        if router is not None and router is not self._tree.router:
+            self._tree.serve(router)
 
     # ---- event numbers ---------------------------------------------------------------------
 
@@ -310,26 +318,26 @@ class Pages:
         """Tell whether an event was done before."""
         if origin.seq is None:
             return False
-        page_load = self.loads.get(origin.instance or "")
+        page_load = self.loads.get(origin.instance)
         return page_load is not None and origin.seq <= page_load.done
 
     def mark_done(self, origin: Origin) -> None:
         """Take note that an event is done."""
         if origin.seq is None:
             return
-        page_load = self.loads.get(origin.instance or "")
+        page_load = self.loads.get(origin.instance)
         if page_load is None:
-            page_load = self.loads[origin.instance or ""] = PageLoad()
+            page_load = self.loads[origin.instance] = PageLoad()
             self._forget_old()
         page_load.done = max(page_load.done, origin.seq)
 
     def owed(self, origin: Origin) -> tuple[tuple[str, int], ...]:
         """Give which events are done that the snapshot does not know of, with one that is now."""
         if not self.owes:  # as good as always
-            return () if origin.seq is None else ((origin.instance or "", origin.seq),)
+            return () if origin.seq is None else ((origin.instance, origin.seq),)
         if origin.seq is None:
             return tuple(self.owes.items())
-        instance = origin.instance or ""
+        instance = origin.instance
         latest = max(self.owes.get(instance, 0), origin.seq)
         return tuple({**self.owes, instance: latest}.items())
 

@@ -1,8 +1,8 @@
 """The token actor: owns one state tree, and lets one turn at a time change it.
 
-Two ways in, one way out: an event opens a turn and runs its handler here; a turn request lends
-the turn to a holder elsewhere (see ``lender``). Both leave through the `Gate`, where the store
-takes the commit and only then anyone is told.
+Two ways in, one way out: an event opens a turn and runs its handler here (see ``handler_turns``); a
+turn request lends the turn to a holder elsewhere (see ``lender``). Both leave through the `Gate`,
+where the store takes the commit and only then anyone is told.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from contextlib import suppress
 from typing import Any, ClassVar, Final, final
 
 import attrs
-import trio
 
 from actorstate.actors.calls import Calls
 from actorstate.actors.door import TokenDoor
 from actorstate.actors.errors import ErrorContext
 from actorstate.actors.gate import Gate
-from actorstate.actors.generators import finish, finish_plain
+from actorstate.actors.handler_turns import HandlerTurns
 from actorstate.actors.handover import Handover
-from actorstate.actors.holding import Holding
 from actorstate.actors.ledger import Ledger
 from actorstate.actors.lender import Lender
 from actorstate.actors.messages import (
@@ -43,6 +41,7 @@ from actorstate.actors.messages import (
     Wanted,
 )
 from actorstate.actors.pages import Pages
+from actorstate.actors.presence import Presence
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.services import Services
 from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
@@ -57,12 +56,10 @@ from actorstate.exceptions import (
     TooManyTasksError,
     UnknownHandlerError,
 )
-from actorstate.state.handlers import Canceller, FollowUp, Handler, Invocation, as_follow_ups
+from actorstate.state.handlers import Canceller, Handler, Invocation
 from actorstate.state.hooks import HookName
-from actorstate.state.router import Router
 from actorstate.state.snapshot import TaskRecord
 from actorstate.state.tree import token_label
-from actorstate.state.turn import Turn, hold, release
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -79,19 +76,6 @@ class TaskEnded:
 
     job: Job
     end: TaskEnd
-
-
-@final
-@attrs.define(eq=False)
-class _Presence:
-    """Whether a tab counts as connected."""
-
-    is_connected: bool = False
-    """Whether it was told so, by ``on_connect``, and not that it is no longer."""
-    is_gone: bool = False
-    """Whether nobody has come for as long as a tab may be away."""
-    absence: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """Ends the waiting for that."""
 
 
 @final
@@ -129,16 +113,17 @@ class TokenActor(TrioActor):
             wants_whole=services.commit_now is None,
         )
         is_immediate = services.commit_now is not None
-        self._gate: Final = Gate(self._ledger, self.mailbox, is_immediate=is_immediate)
+        gate = Gate(self._ledger, self.mailbox, is_immediate=is_immediate)
+        self._handler_turns: Final = HandlerTurns(door, services, gate, self._pages, self._tenure)
         self._lender: Final = Lender(
             self,
             self._tree,
             self._tenure,
-            self._gate,
+            gate,
             make_ready=self._make_ready,
         )
         self._handover: Final = Handover(self, door, services, self._ledger, resume=self._resume)
-        self._presence: Final = _Presence()
+        self._presence: Final = Presence(self, services.limits.disconnect_grace)
         self._unused_for = 0
         self.mailbox.order = services.conductor
         door.ref = self.actor_ref
@@ -154,7 +139,7 @@ class TokenActor(TrioActor):
         """Bring the state tree to life from its snapshot, and its background tasks with it."""
         await self._handover.take_up()
         if self._tasks.is_running:
-            self._begin_absence()  # of the page for which they run, perhaps
+            self._presence.begin_absence()  # of the page for which they run, perhaps
 
     def on_start_failed(self, error: Exception) -> None:
         """Tell the program that the tab cannot be brought to life."""
@@ -278,7 +263,7 @@ class TokenActor(TrioActor):
             return self._start_task(Job(handler, arguments, origin.without_event()), origin)
         if isinstance(handler, Canceller):
             return self._cancel_tasks(handler.task, origin)
-        return self._run(handler, arguments, origin)
+        return self._handler_turns.run(handler, arguments, origin)
 
     async def _do_to_its_end(
         self, handler: Handler, arguments: tuple[Any, ...], origin: Origin
@@ -286,120 +271,6 @@ class TokenActor(TrioActor):
         being_done = self._do(handler, arguments, origin)
         if being_done is not None:
             await being_done
-
-    def _run(
-        self, handler: Handler, arguments: tuple[Any, ...], origin: Origin
-    ) -> Awaitable[None] | None:
-        """Run a handler in a turn of its own: to its end, or until something is to be awaited."""
-        try:
-            state = self._tree.state(handler.owner)
-        except LookupError as error:
-            return self._report(handler, arguments, origin, error)
-        self._serve(origin)
-        turn = self._tree.open_turn(handler.label)
-        computed, watch = self._tree.computed, self._services.watch
-        started = watch.now()
-        hold(turn)
-        result: object = None
-        try:
-            if handler.in_thread:
-                result = _call_in_thread(handler.function, state, *arguments)
-            else:
-                result = handler.function(state, *arguments)
-            if result is None and not (computed.is_read and computed.awaited()):
-                seconds = watch.now() - started
-                if seconds >= watch.slow_turn:
-                    watch.note(turn, seconds)
-                if self._gate.is_immediate:
-                    self._gate.conclude_now(turn, turn.commit(), (), origin)
-        except* PASSING:
-            turn.roll_back()
-            raise
-        except* BaseException as errors:  # noqa: BLE001 - logged: whatever a handler raises is its own affair
-            turn.roll_back()
-            self._report(handler, arguments, origin, unwrap(errors))
-        finally:
-            if turn.has_ended:
-                release(turn)
-        return None if turn.has_ended else self._run_on(turn, result, handler, arguments, origin)
-
-    async def _run_on(
-        self,
-        turn: Turn,
-        result: object,
-        handler: Handler,
-        arguments: tuple[Any, ...],
-        origin: Origin,
-    ) -> None:
-        """Await what calling a handler gave, and what its turn still takes."""
-        try:
-            follow_ups: tuple[FollowUp, ...] = ()
-            if result is not None or self._tree.computed.awaited():
-                with Holding(turn, self._services.watch) as holding:
-                    follow_ups = await self._bring_to_end(result, holding, origin)
-            await self._gate.conclude(turn, turn.commit(), follow_ups, origin)
-        except* PASSING:
-            raise
-        except* BaseException as errors:  # noqa: BLE001 - as above
-            turn.roll_back()
-            self._report(handler, arguments, origin, unwrap(errors))
-        finally:
-            turn.roll_back()  # if this actor is being stopped; without effect once it has ended
-            release(turn)
-
-    def _report(
-        self, handler: Handler, arguments: tuple[Any, ...], origin: Origin, error: BaseException
-    ) -> None:
-        """Tell the program what a handler raised; its sender learns that there was something."""
-        label = token_label(self._token)
-        self._services.flavor.explain(error)
-        logger.error("%s failed for token %s; its turn was undone", handler, label, exc_info=error)
-        if self._tenure.is_held:
-            self._pages.reject(origin, "handler_failed", f"{handler.full_name} failed")
-        else:
-            self._pages.cut(origin)
-        context = ErrorContext("handler", str(handler), self._token, arguments)
-        self._services.reporter.report(error, context)
-
-    async def _bring_to_end(
-        self, result: object, holding: Holding, origin: Origin
-    ) -> tuple[FollowUp, ...]:
-        """Await what calling a handler gave, and what is computed from what it did."""
-        at_yield = functools.partial(self._checkpoint, holding, origin.without_event())
-        run = self._services.flavor.runner(holding.scope)
-        if inspect.iscoroutine(result):
-            result = await run(result)
-        elif inspect.isgenerator(result):
-            result = await finish_plain(result, at_yield)
-        elif inspect.isasyncgen(result):
-            result = await finish(result, at_yield, run)
-        if holding.turn.failure is not None:  # at a `yield`, where it was caught
-            raise holding.turn.failure
-        follow_ups = as_follow_ups(result)
-        await self._door.settle(holding.scope)
-        return follow_ups
-
-    async def _checkpoint(self, holding: Holding, origin: Origin, value: object) -> None:
-        turn, follow_ups = holding.turn, as_follow_ups(value)
-        await self._door.settle(holding.scope)
-        # Shielded: at a yield a scope of the handler's own may be open, and time out. It is not
-        # there to cut a commit in two.
-        try:
-            _refuse_overdue(holding)
-            with trio.CancelScope(shield=True):
-                await self._gate.conclude(turn, turn.checkpoint(), follow_ups, origin)
-        except BaseException as error:
-            turn.roll_back()
-            turn.failure = error
-            raise
-        await trio.lowlevel.checkpoint()  # else code that does nothing but yield never ends
-
-    def _serve(self, origin: Origin) -> None:
-        """Let who holds the next turn see where the page load is that it is for."""
-        page_load = self._pages.loads.get(origin.instance or "")
-        router = page_load.router if page_load is not None else None
-        if router is not None and router is not self._tree.router:
-            self._tree.serve(router)
 
     # ---- background tasks ------------------------------------------------------------------
 
@@ -411,7 +282,7 @@ class TokenActor(TrioActor):
             is_due = self._tasks.admit(job, is_anyone_here=not self._presence.is_gone)
         except LookupError as error:
             self._tasks.drop(job)
-            return self._report(handler, arguments, origin, error)
+            return self._handler_turns.report(handler, arguments, origin, error)
         except TooManyTasksError as error:
             logger.warning("token %s: %s", token_label(self._token), error)
             self._services.reporter.report(error, self._context_of(job))
@@ -423,7 +294,7 @@ class TokenActor(TrioActor):
             is_saved = await self._ledger.save(origin)
         except Exception as error:  # noqa: BLE001 - not swallowed: reported, like a handler's own
             self._tasks.drop(job)
-            return self._report(handler, arguments, origin, error)
+            return self._handler_turns.report(handler, arguments, origin, error)
         if is_due:
             self._launch(job)
         else:
@@ -504,7 +375,7 @@ class TokenActor(TrioActor):
         """Take note that a turn is lent, perhaps without a message, and for whom."""
         self._unused_for = 0
         self._handover.has_served = True
-        self._serve(origin)
+        self._pages.serve(origin)
 
     # ---- connections -----------------------------------------------------------------------
 
@@ -528,12 +399,9 @@ class TokenActor(TrioActor):
             return
         if not await self._prepare_for(connection):
             return
-        self._presence.absence.cancel()
         is_new_page = self._pages.attach(message)
         origin = Origin(connection.instance)
-        self._presence.is_gone = False
-        if not self._presence.is_connected:
-            self._presence.is_connected = True
+        if self._presence.arrive():
             await self._run_hooks("on_connect", origin)
         if is_new_page:
             if message.on_load:
@@ -550,7 +418,7 @@ class TokenActor(TrioActor):
         """Compute what a page is to be told; turn the connection away if that fails."""
         is_ready = False
         try:
-            await self._recompute_for(connection.router)
+            await self._handler_turns.follow(connection.router)
             is_ready = True
         except* PASSING:
             connection.close()
@@ -561,41 +429,16 @@ class TokenActor(TrioActor):
             connection.close()
         return is_ready
 
-    async def _recompute_for(self, router: Router) -> None:
-        """Let what is computed from the router follow it: a turn in which nobody writes."""
-        turn = self._tree.open_turn("a page that connects")
-        hold(turn)  # not to write: what is computed shall not wait for this turn
-        try:
-            self._tree.serve(router)
-            if self._tree.computed.awaited(welcome=True):
-                with Holding(turn, self._services.watch) as holding:
-                    await self._door.settle(holding.scope, welcome=True)
-            await self._gate.conclude(turn, turn.commit(), (), NOBODY)
-        finally:
-            release(turn)
-            turn.roll_back()  # without effect once it has ended
-
     def _detach(self, message: Detach) -> None:
         was_here = self._pages.detach(message.connection)
         if was_here and not self._pages.is_anyone_here:
-            self._begin_absence()
-
-    def _begin_absence(self) -> None:
-        absence = self._presence.absence = trio.CancelScope()
-        self.children.start_soon(self._await_return, absence, name=f"return to {self}")
-
-    async def _await_return(self, absence: trio.CancelScope) -> None:
-        with absence:
-            await trio.sleep(self._services.limits.disconnect_grace)
-            with suppress(ActorDeadError):
-                self.mailbox.post_always(StillAway(absence))
+            self._presence.begin_absence()
 
     async def _disconnect(self, message: StillAway) -> None:
         """Take the tab for gone, unless somebody has come meanwhile."""
-        if message.absence is not self._presence.absence or self._pages.is_anyone_here:
+        if not self._presence.is_over(message.absence) or self._pages.is_anyone_here:
             return
-        was_connected, self._presence.is_connected = self._presence.is_connected, False
-        self._presence.is_gone = True
+        was_connected = self._presence.depart()
         self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
         await self._ledger.save_or_later()
         if was_connected:
@@ -636,19 +479,3 @@ class TokenActor(TrioActor):
 
 _WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
 """The messages for which the token need not be held."""
-
-
-def _refuse_overdue(holding: Holding) -> None:
-    """Refuse what a handler wants to commit that was cancelled, and shielded itself from that."""
-    if holding.is_overdue:
-        raise holding.timeout()
-
-
-async def _call_in_thread(function: Callable[..., Any], *args: Any) -> object:
-    """Call a handler that blocks. A cancellation waits for its end, as the turn does.
-
-    The thread has a copy of the context, and so holds the turn as the caller does.
-    """
-    result = await trio.to_thread.run_sync(function, *args)
-    await trio.lowlevel.checkpoint_if_cancelled()
-    return result
