@@ -31,8 +31,8 @@ from actorstate.actors.task_actor import BackgroundTask
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation
+from actorstate.state.schema import Schema
 from actorstate.state.state import State
-from actorstate.state.tree import Schema
 from actorstate.stores.base import Store, immediate_commit
 from actorstate.stores.memory import MemoryStore
 from actorstate.ui import Child, render_page

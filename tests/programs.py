@@ -35,10 +35,10 @@ from actorstate import (
     console_log,
 )
 from actorstate.actors.messages import Attach, Detach, Event, Return
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import as_invocation
 from actorstate.state.patch import apply
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.turn import Commit
 
 TOKENS = ("tab", "second", "third")
 SECRET = 987_654_321

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from actorstate import MemoryStore
+from actorstate.state.commit import Commit
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.turn import Commit
 from actorstate.stores.base import Loaded
 
 

@@ -21,9 +21,9 @@ from actorstate import (
 )
 from actorstate.actors.messages import Attach, Event
 from actorstate.exceptions import MailboxFullError
+from actorstate.state.commit import Commit
+from actorstate.state.schema import Schema
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.tree import Schema
-from actorstate.state.turn import Commit
 from actorstate.stores.base import Loaded
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library

@@ -25,8 +25,8 @@ from actorstate import (
 from actorstate.actors.messages import Attach, Detach, Event, TurnRequest
 from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import as_invocation
-from actorstate.state.turn import Commit
 from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from actorstate import App, MemoryStore, State, background, console_log, current_app
 from actorstate.actors.messages import Attach, Event
-from actorstate.state.turn import Commit
+from actorstate.state.commit import Commit
 from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library

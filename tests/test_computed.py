@@ -12,8 +12,11 @@ from clients import NoDoor
 from hypothesis import given, strategies as st
 
 from actorstate import ComputedVarError, ImmutableStateError, State, StateDefinitionError, computed
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import Commit, Turn, hold, release
+from actorstate.state.commit import Commit
+from actorstate.state.holders import hold, release
+from actorstate.state.schema import Schema
+from actorstate.state.tree import StateTree
+from actorstate.state.turn import Turn
 
 
 class Root(State, root=True):
@@ -113,7 +116,7 @@ class Change:
             self.turn.roll_back()
             return
         self.commit = self.turn.commit()
-        self.turn.stored(self.commit)
+        self.turn.note_stored(self.commit)
 
     def operations(self) -> dict[str, Any]:
         assert self.commit is not None
@@ -242,7 +245,7 @@ def test_it_follows_the_router(tree: StateTree) -> None:
     assert commit is not None
     assert commit.changes == ()
     assert [(o.path, o.value) for o in commit.operations] == [("/root.cart/where", "/orders")]
-    turn.stored(commit)
+    turn.note_stored(commit)
     assert shown(tree)["where"] == "/orders"
 
 
@@ -467,7 +470,7 @@ def test_pages_are_told_of_an_async_one_that_was_settled(later: StateTree) -> No
     assert later.computed.awaited() == []
     release(turn)
     commit = turn.commit()
-    turn.stored(commit)
+    turn.note_stored(commit)
     assert commit is not None
     assert {operation.path: operation.value for operation in commit.operations} == {
         "/later/word": "b", "/later/slow": "b!", "/later/slower": "b!?",
@@ -586,7 +589,7 @@ def finish(tree: StateTree, turn: Turn, end: str, client: dict[str, Any] | None)
     if end == "refuse":
         turn.roll_back()
         return
-    turn.stored(commit)
+    turn.note_stored(commit)
     if commit is not None and client is not None:
         for operation in commit.operations:
             if operation.path.count("/") == 2:
@@ -614,7 +617,7 @@ def test_a_turn_that_ends_while_an_async_one_awaits_is_not_missed(
     assert task.run(next, reading) == "pausing"  # it has read b
     if end == "commit":
         state.word = "c"
-        turn.stored(turn.commit())
+        turn.note_stored(turn.commit())
     else:
         turn.roll_back()
     release(turn)

@@ -30,8 +30,8 @@ from actorstate import (
 from actorstate.actors.messages import Ack, Attach, Detach, Event, Failure, Patch, Welcome
 from actorstate.actors.runtime import TrioActorRef
 from actorstate.actors.token_actor import TokenActor
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import as_invocation
-from actorstate.state.turn import Commit
 from actorstate.stores.journal import REMEMBERED_PAGE_LOADS
 from actorstate.web.protocol import encode
 

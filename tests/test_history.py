@@ -12,8 +12,8 @@ from hypothesis import given, strategies as st
 
 from actorstate.actors.history import History
 from actorstate.actors.messages import NOBODY, Origin, Shown
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
-from actorstate.state.turn import Commit
 
 
 def commit(version: int, *operations: Operation) -> Commit:

@@ -11,9 +11,10 @@ from clients import NoDoor
 from actorstate import State, StateDefinitionError, background, button, computed, event
 from actorstate.exceptions import UnknownHandlerError
 from actorstate.state.handlers import as_follow_ups, as_invocation
+from actorstate.state.holders import hold, release
+from actorstate.state.schema import Schema
 from actorstate.state.task_options import TaskOptions
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import hold, release
+from actorstate.state.tree import StateTree
 
 
 class Root(State, root=True):

@@ -10,8 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from actorstate import App, MemoryStore, State
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
-from actorstate.state.turn import Commit
 
 TOKEN: Final = "tab"  # noqa: S105 - a name, to a store
 

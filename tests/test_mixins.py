@@ -18,8 +18,9 @@ from actorstate import (
     event,
 )
 from actorstate.actors.messages import Attach, Event
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import hold, release
+from actorstate.state.holders import hold, release
+from actorstate.state.schema import Schema
+from actorstate.state.tree import StateTree
 
 
 class Root(State, root=True):

@@ -30,7 +30,7 @@ from actorstate import (
     console_log,
 )
 from actorstate.actors.messages import Attach, Detach, EffectRequest, Event, Origin, Welcome
-from actorstate.state.turn import Commit
+from actorstate.state.commit import Commit
 from actorstate.stores.base import Lease, Loaded
 
 TOKEN: Final = "tab"  # noqa: S105 - a name, to the library

@@ -23,9 +23,9 @@ from actorstate import (
     event,
 )
 from actorstate.actors.messages import Attach, Detach, Event
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import Invocation, as_invocation
 from actorstate.state.snapshot import Snapshot, TaskRecord
-from actorstate.state.turn import Commit
 from actorstate.stores.base import Store
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library

@@ -13,9 +13,9 @@ from redis_proxy import proxy
 from redis_server import RedisServer, redis_server
 
 from actorstate import LeaseLostError, StoreError, StoreUnavailableError
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.turn import Commit
 from actorstate.stores.base import Lease, Store
 from actorstate.stores.redis import RedisStore
 from actorstate.stores.urls import open_store

@@ -12,10 +12,10 @@ from hypothesis import given, strategies as st
 
 from actorstate import ActivationError, App, MemoryStore, SnapshotError, State, StateDefinitionError
 from actorstate.exceptions import StoreError
+from actorstate.state.commit import Commit
 from actorstate.state.patch import NO_VALUE, Operation
+from actorstate.state.schema import Schema
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
-from actorstate.state.tree import Schema
-from actorstate.state.turn import Commit
 from actorstate.stores.journal import (
     Draft,
     Journal,

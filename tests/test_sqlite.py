@@ -19,8 +19,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from actorstate import App, State, StoreError
 from actorstate.actors.messages import Attach, Event
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
-from actorstate.state.turn import Commit
 from actorstate.stores.sqlite import SQLiteStore
 
 TOKEN: Final = "tab"  # noqa: S105 - a name, to a store

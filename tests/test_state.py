@@ -25,9 +25,10 @@ from actorstate import (
 from actorstate.actors.messages import Patch
 from actorstate.exceptions import BadArgumentsError, SnapshotError, UnknownHandlerError
 from actorstate.state.handlers import Invocation, as_follow_ups, as_invocation
+from actorstate.state.holders import hold, release
+from actorstate.state.schema import Schema
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import hold, release
+from actorstate.state.tree import StateTree
 from actorstate.web.protocol import encode
 
 

@@ -17,9 +17,9 @@ import trio
 
 from actorstate import SQLiteStore
 from actorstate.__main__ import main
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
 from actorstate.state.snapshot import CallRecord, TaskRecord
-from actorstate.state.turn import Commit
 
 TOKENS: Final = ("one tab", "another")
 SITE: Final = "from actorstate import App, heading\napp = App({})\napp.add_page(heading('x'))\n"

@@ -19,9 +19,9 @@ from redis_server import redis_server
 from trio.testing import wait_all_tasks_blocked
 
 from actorstate import LeaseLostError, MemoryStore, Store
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
-from actorstate.state.turn import Commit
 from actorstate.stores.base import SIGNING_KEY_BYTES, Lease
 from actorstate.stores.redis import RedisStore
 from actorstate.stores.sqlite import SQLiteStore

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 
 from actorstate import App, MemoryStore
 from actorstate.actors.messages import Attach, Event
-from actorstate.state.turn import Commit
+from actorstate.state.commit import Commit
 from actorstate.stores.base import Store
 
 NOTHING, HALF, ALL = [], ["begun"], ["begun", "ended"]

@@ -17,8 +17,9 @@ from values import Item, Kind, kinds
 from actorstate import State, StateDefinitionError, background, button, event, ui
 from actorstate.exceptions import BadArgumentsError, UnknownHandlerError
 from actorstate.state.handlers import Canceller, Handler, Invocation, as_follow_ups
+from actorstate.state.schema import Schema
 from actorstate.state.task_options import TaskOptions
-from actorstate.state.tree import Schema, StateTree
+from actorstate.state.tree import StateTree
 
 
 class Tasks(State, root=True):

@@ -19,12 +19,15 @@ from hypothesis import given, settings, strategies as st
 from values import Defined, Frozen, Item, Kind, at, changes, containers, kinds
 
 from actorstate import ImmutableStateError, State
+from actorstate.state.commit import Commit
+from actorstate.state.holders import hold, release
 from actorstate.state.patch import Operation, apply
+from actorstate.state.schema import Schema
 from actorstate.state.shapes import shape_of
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import Commit, Turn, hold, release
+from actorstate.state.tree import StateTree
+from actorstate.state.turn import Turn
 from actorstate.stores.journal import Draft
 
 _names = itertools.count()
@@ -108,7 +111,7 @@ class World:
             self.store.take(commit)
             operations = msgspec.to_builtins(commit.operations)
             self.client = jsonpatch.apply_patch(json.loads(before), wire(operations))
-        turn.stored(commit)
+        turn.note_stored(commit)
         if not goes_on:
             release(turn)
         self.check()
@@ -311,7 +314,7 @@ def test_a_reference_from_an_earlier_turn_is_refused_as_well() -> None:
     del state.items[1]
     state.numbers = [1]
     release(turn)
-    turn.stored(turn.commit())
+    turn.note_stored(turn.commit())
     attempts: list[Any] = [
         lambda: kept[0].append(1),
         lambda: setattr(kept[1], "name", "z"),
@@ -420,7 +423,7 @@ def operations(tree: StateTree, change: Any) -> list[tuple[Any, ...]]:
     change(tree.root)
     release(turn)
     commit = turn.commit()
-    turn.stored(commit)
+    turn.note_stored(commit)
     told = () if commit is None else msgspec.to_builtins(commit.operations)
     return [tuple(operation.values()) for operation in told]
 
@@ -491,7 +494,7 @@ def test_many_changes_in_one_turn_fold_in_time(change: Any) -> None:
     change(tree.root)
     release(turn)
     commit = turn.commit()
-    turn.stored(commit)
+    turn.note_stored(commit)
     assert commit is not None
     document: Any = before
     apply(document, commit.operations)

@@ -15,9 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actorstate import ImmutableStateError, State
 from actorstate.actors.messages import Patch
+from actorstate.state.commit import Commit
+from actorstate.state.holders import hold, release
 from actorstate.state.patch import Operation
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import Commit, Turn, TurnState, TurnStep, hold, release
+from actorstate.state.schema import Schema
+from actorstate.state.tree import StateTree
+from actorstate.state.turn import Turn, TurnState, TurnStep
 from actorstate.stores.journal import Draft
 
 
@@ -103,7 +106,7 @@ def test_a_turn_that_changed_nothing_makes_no_commit() -> None:
     tree.state(Root).number = 0
     release(turn)
     assert turn.commit() is None
-    turn.stored(None)
+    turn.note_stored(None)
     assert tree.version == 0
 
 
@@ -152,7 +155,7 @@ def test_the_right_to_write_ends_with_the_turn_for_all_who_inherited_it() -> Non
     turn.commit()
     with pytest.raises(ImmutableStateError):
         tree.state(Root).number = 1
-    turn.stored(None)
+    turn.note_stored(None)
     tree.open_turn("somebody else")
     with pytest.raises(ImmutableStateError):
         tree.state(Root).number = 1
@@ -292,7 +295,7 @@ class TurnMachine(RuleBasedStateMachine):
         changed = as_text(self.draft) != as_text(self.model)
         assert (commit is not None) == changed
         self.versions += changed
-        self.turn.stored(commit)
+        self.turn.note_stored(commit)
         self.model = dict(self.draft)
 
     @invariant()

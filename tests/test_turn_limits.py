@@ -30,7 +30,7 @@ from actorstate import (
     event,
 )
 from actorstate.actors.messages import Attach, Event
-from actorstate.state.turn import Commit
+from actorstate.state.commit import Commit
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library
 

@@ -29,10 +29,11 @@ from values import (
 
 from actorstate import State, StateDefinitionError
 from actorstate.state.convert import UNFIT, error_details
+from actorstate.state.holders import hold, release
+from actorstate.state.schema import Schema
 from actorstate.state.shapes import converter, shape_of
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import hold, release
+from actorstate.state.tree import StateTree
 
 T = TypeVar("T")
 

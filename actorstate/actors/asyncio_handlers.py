@@ -40,7 +40,7 @@ import trio
 import trio_asyncio  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 from actorstate.actors.holding import Holding
-from actorstate.state.turn import held_turns
+from actorstate.state.holders import held_turns
 
 T = TypeVar("T")
 

@@ -12,8 +12,10 @@ from actorstate.actors.holding import Holding
 from actorstate.actors.messages import TurnEnd
 from actorstate.actors.task_scope import current_run
 from actorstate.actors.turns import TurnGrant, stopped
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp
-from actorstate.state.turn import Commit, Turn, held_turns, hold, release
+from actorstate.state.holders import held_turns, hold, release
+from actorstate.state.turn import Turn
 
 
 def new_block(door: TokenDoor) -> Block:
@@ -33,7 +35,7 @@ class TurnBlock:
     _grant: TurnGrant
     """The grant under which it runs; there once it was entered."""
     _holding: Holding
-    """How its turn is held; likewise."""
+    """How its turn is held; there once it was entered."""
 
     def __init__(self, door: TokenDoor) -> None:
         self._door: Final = door

@@ -49,7 +49,7 @@ class Calls:
 
     def ran(self, origin: Origin) -> tuple[str, ...]:
         """Give what the snapshot has not to have any more, once a turn is concluded."""
-        if not self.unsaved:  # as good as always
+        if not self.unsaved:  # the common case
             return () if origin.call is None else (origin.call,)
         return tuple(self.unsaved) if origin.call is None else (*self.unsaved, origin.call)
 
@@ -70,20 +70,20 @@ class Calls:
         call_id = f"{epoch}.{self._number}"
         return CallRecord(call_id, invocation.name, args, origin.instance or None)
 
-    def stored(self, added: Iterable[CallRecord], ran: Sequence[str]) -> None:
-        """Take note of what the snapshot has now."""
+    def note_stored(self, added: Iterable[CallRecord], ran: Sequence[str]) -> None:
+        """Note what the snapshot has now."""
         for one in ran:
             self._due.pop(one, None)
             self.unsaved.pop(one, None)
         for record in added:
             self._due[record.id] = record
 
-    def queued(self, call_id: str) -> None:
-        """Take note that a call lies in the mailbox."""
+    def note_queued(self, call_id: str) -> None:
+        """Note that a call lies in the mailbox."""
         self._queued[call_id] = None
 
     def begin(self, call_id: str) -> bool:
-        """Take note that a call has come out of the mailbox.
+        """Note that a call has come out of the mailbox.
 
         Returns:
             Whether it is to be run: not if another owner of the token has done it meanwhile.
@@ -91,8 +91,8 @@ class Calls:
         self._queued.pop(call_id, None)
         return call_id in self._due
 
-    def done(self, call_id: str) -> None:
-        """Take note that a call needs not be run again, if its own commit has not said so."""
+    def note_done(self, call_id: str) -> None:
+        """Note that a call needs not be run again, if its own commit has not said so."""
         if call_id in self._due:
             self.unsaved[call_id] = None
 

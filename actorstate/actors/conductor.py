@@ -18,9 +18,9 @@ class Conductor(Order, Protocol):
     """Decides for all token actors of an app which message is next, and hears what happens."""
 
     def started(self, task: BackgroundTask) -> None:
-        """Take note of a background task that is about to run its first step."""
+        """Note a background task that is about to run its first step."""
         ...
 
     def failed(self, error: BaseException, context: ErrorContext) -> None:
-        """Take note of what ``on_error`` is told."""
+        """Note what ``on_error`` is told."""
         ...

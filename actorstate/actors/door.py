@@ -22,8 +22,11 @@ from actorstate.actors.task_scope import Run, current_run
 from actorstate.actors.turns import TurnGrant
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
 from actorstate.state.handlers import FollowUp
-from actorstate.state.tree import AnyState, Schema, StateTree, token_label
-from actorstate.state.turn import Turn, TurnState, held_turns
+from actorstate.state.holders import held_turns
+from actorstate.state.labels import token_label
+from actorstate.state.schema import Schema
+from actorstate.state.tree import AnyState, StateTree
+from actorstate.state.turn import Turn, TurnState
 
 
 class Block(Protocol):
@@ -43,8 +46,8 @@ class Block(Protocol):
 
         Raises:
             TurnTimeoutError: the turn was held too long; what was not committed is undone.
-            ActorDeadError: the actor has stopped; likewise.
-            Exception: what the store raised; likewise.
+            ActorDeadError: the actor has stopped; what was not committed is undone.
+            Exception: what the store raised; what was not committed is undone.
         """
         ...
 
@@ -53,8 +56,8 @@ class Block(Protocol):
 
         Raises:
             TurnTimeoutError: it was held too long; the changes are undone.
-            ActorDeadError: the actor has stopped; likewise.
-            Exception: what the store raised; likewise.
+            ActorDeadError: the actor has stopped; what was not committed is undone.
+            Exception: what the store raised; what was not committed is undone.
         """
         ...
 
@@ -82,9 +85,9 @@ class TokenDoor:
     ref: TrioActorRef[Any]
     """The token actor; it brings this itself."""
     rest_if_unused: Callable[[int], None]
-    """Puts it to rest if nothing came by in so many rounds; likewise."""
+    """Puts it to rest if nothing came by in so many rounds; brought by the actor, too."""
     lend_at_once: Callable[[TurnRequest], TurnGrant | None]
-    """Grants the turn if nothing is to be done before; likewise."""
+    """Grants the turn if nothing is to be done before; brought by the actor, too."""
 
     def __init__(  # noqa: PLR0913 - made in one place, the directory
         self,

@@ -11,7 +11,7 @@ import trio
 
 from actorstate.actors.flavor import Flavor, TrioFlavor
 from actorstate.actors.runtime import PASSING, Scope
-from actorstate.state.tree import token_label
+from actorstate.state.labels import token_label
 
 logger: Final = logging.getLogger("actorstate")
 

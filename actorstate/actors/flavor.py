@@ -30,7 +30,7 @@ class Runner(Protocol):
 
 
 class ForeignTask(Protocol):
-    """A task that is none of trio's, with which a block under a turn may be entered.
+    """A task that is not trio's, with which a block under a turn may be entered.
 
     Two of these are equal if they are of the same task.
     """
@@ -72,7 +72,7 @@ class Flavor(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Tell how many tasks run under the app that are none of trio's."""
+        """Tell how many tasks run under the app that are not trio's."""
         ...
 
     async def stop(self) -> None:
@@ -88,7 +88,7 @@ class Flavor(Protocol):
         ...
 
     def foreign_task(self) -> ForeignTask | None:
-        """Give the running task if it is none of trio's."""
+        """Give the running task if it is not trio's."""
         ...
 
     def translate(self, cancelled: trio.Cancelled) -> BaseException:

@@ -1,4 +1,4 @@
-"""Blocks under a turn whose holder is none of trio's tasks: a thread, or a task of asyncio.
+"""Blocks under a turn whose holder is not a trio task: a thread, or a task of asyncio.
 
 What has to be done in a trio task is done in one for it (`Errand`): asking, and ending. What lies
 in between is the holder's own, and nothing of trio is around it. So a turn that it holds for too
@@ -22,8 +22,10 @@ from actorstate.actors.messages import TurnEnd
 from actorstate.actors.task_scope import current_run
 from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp
-from actorstate.state.turn import Commit, Turn, held_turns, hold, release
+from actorstate.state.holders import held_turns, hold, release
+from actorstate.state.turn import Turn
 
 T = TypeVar("T")
 
@@ -159,7 +161,7 @@ class ThreadBlock:
 
         Raises:
             TurnTimeoutError: it was held too long; the changes are undone.
-            ActorDeadError: the actor has stopped; likewise.
+            ActorDeadError: the actor has stopped; the changes are undone.
             trio.Cancelled: as `enter`, before the commit was concluded. It is all the same.
             Exception: what the store raised; the changes are undone.
         """
@@ -203,7 +205,7 @@ def _is_run_by_trio() -> bool:
 
 @final
 class ForeignTaskBlock:
-    """A block under a turn, in a task that is none of trio's but runs in its thread; see `Block`.
+    """A block under a turn, in a task that is not trio's but runs in its thread; see `Block`.
 
     Args:
         door: the door of the token.

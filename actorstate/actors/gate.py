@@ -13,9 +13,10 @@ from typing import Final, final
 from actorstate.actors.ledger import Ledger
 from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.messages import Call, EffectRequest, Origin
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp, Invocation
 from actorstate.state.snapshot import CallRecord
-from actorstate.state.turn import Commit, Turn
+from actorstate.state.turn import Turn
 
 
 @final
@@ -89,7 +90,7 @@ class Gate:
         is_saved: bool,
     ) -> None:
         """Let others know of what is stored."""
-        turn.stored(commit)
+        turn.note_stored(commit)
         if commit is None:
             self._pages.acknowledge(origin, is_saved=is_saved)
         else:
@@ -97,7 +98,7 @@ class Gate:
         for message in messages:
             if isinstance(message, Call):
                 if message.origin.call is not None:
-                    self._calls.queued(message.origin.call)
+                    self._calls.note_queued(message.origin.call)
                 self._mailbox.post_always(message)
             else:
                 self._pages.ask_for(message.effect, message.origin)

@@ -36,7 +36,7 @@ async def finish(running: AsyncGenerator[object, Any], at_yield: AtYield, run: R
 
 
 async def finish_plain(running: Generator[object, Any, object], at_yield: AtYield) -> object:
-    """Run a plain generator to its end, likewise; give what it returned."""
+    """Run a plain generator to its end, as `finish` does; give what it returned."""
     with closing(running):
         error: BaseException | None = None
         while True:

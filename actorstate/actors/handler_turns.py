@@ -24,9 +24,10 @@ from actorstate.actors.runtime import PASSING, unwrap
 from actorstate.actors.services import Services
 from actorstate.actors.tenure import Tenure
 from actorstate.state.handlers import FollowUp, Handler, as_follow_ups
+from actorstate.state.holders import hold, release
+from actorstate.state.labels import token_label
 from actorstate.state.router import Router
-from actorstate.state.tree import token_label
-from actorstate.state.turn import Turn, hold, release
+from actorstate.state.turn import Turn
 
 logger: Final = logging.getLogger("actorstate.actors")
 

@@ -29,9 +29,9 @@ from actorstate.actors.runtime import TrioActor
 from actorstate.actors.services import Services
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
 from actorstate.state.handlers import Invocation
+from actorstate.state.holders import hold, release
+from actorstate.state.labels import token_label
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
-from actorstate.state.tree import token_label
-from actorstate.state.turn import hold, release
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -247,8 +247,8 @@ class Handover:
             with Holding(turn, self._services.watch) as holding:
                 await self._door.settle(holding.scope, welcome=True)
             turn.commit()
-            turn.stored(None)
-            self._tree.replaced(snapshot)
+            turn.note_stored(None)
+            self._tree.note_replaced(snapshot)
         finally:
             release(turn)
             turn.roll_back()  # without effect once it has ended
@@ -271,7 +271,7 @@ class Handover:
         except (UnknownHandlerError, BadArgumentsError) as error:
             label = token_label(self._tree.token)
             logger.warning("token %s: %s is not called any more: %s", label, record.name, error)
-            self._calls.done(record.id)
+            self._calls.note_done(record.id)
             return
-        self._calls.queued(record.id)
+        self._calls.note_queued(record.id)
         self._actor.mailbox.post_always(Call(invocation, origin))

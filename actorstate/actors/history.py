@@ -10,9 +10,9 @@ import secrets
 from typing import Final, final
 
 from actorstate.actors.messages import Origin, Patch, Shown
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation, weight
 from actorstate.state.record import Record
-from actorstate.state.turn import Commit
 
 _MOST_PATCHES: Final = 256
 _LEAST_WEIGHT: Final = 512

@@ -28,7 +28,8 @@ from actorstate.actors.flavor import ForeignTask
 from actorstate.actors.futures import Bell
 from actorstate.actors.mailbox import FAIR_SHARE
 from actorstate.exceptions import DeadlockError, ImmutableStateError, TurnTimeoutError
-from actorstate.state.tree import StateTree, token_label
+from actorstate.state.labels import token_label
+from actorstate.state.tree import StateTree
 from actorstate.state.turn import Turn
 
 logger: Final = logging.getLogger("actorstate.actors")
@@ -57,7 +58,7 @@ def comes_of_being_overdue(error: BaseException | None) -> bool:
 class Holding:
     """Somebody's hold on an open turn, as a block; entered and left by the task that holds it.
 
-    A holder that is none of trio's tasks has no block of trio's: it calls `start` and `stop`.
+    A holder that is not a trio task has no block of trio's: it calls `start` and `stop`.
 
     Args:
         turn: the open turn.
@@ -143,7 +144,7 @@ class Holding:
 
         A task can have the right to write under the turn, and not be waited for at its end: one
         in a nursery that was open before the turn was. If that one waits, the turn does not. Of
-        tasks that are none of trio's nobody can say who waits for them; such a holder waits until
+        tasks that are not trio's nobody can say who waits for them; such a holder waits until
         it is overdue, if it waits for one that waits for it.
         """
         while asker != self._holder:

@@ -16,9 +16,11 @@ from actorstate.actors.messages import NOBODY, Origin
 from actorstate.actors.pages import Pages
 from actorstate.actors.tasks import Tasks
 from actorstate.actors.tenure import Tenure
+from actorstate.state.commit import Commit
+from actorstate.state.labels import token_label
 from actorstate.state.snapshot import CallRecord, Snapshot
-from actorstate.state.tree import StateTree, token_label
-from actorstate.state.turn import Commit, TurnState
+from actorstate.state.tree import StateTree
+from actorstate.state.turn import TurnState
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -144,7 +146,7 @@ class Ledger:
             version,
             self.tree.stored_values(),
             self.tasks.records(),
-            {**self.pages.done(), **done},
+            {**self.pages.done_events(), **done},
             (*due, *calls),
             self.tree.schema.fingerprint,
         )
@@ -158,7 +160,7 @@ class Ledger:
             Exception: as `Tenure.commit`.
         """
         await self.tenure.commit(entry)
-        self._stored(entry)
+        self._note_stored(entry)
 
     def store_now(
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin
@@ -180,23 +182,23 @@ class Ledger:
             if origin.seq is not None:
                 done = ((origin.instance, origin.seq),)
                 commit = Commit(commit.version, commit.changes, commit.operations, None, done)
-            self.tenure.commit_now(commit)  # as good as always
+            self.tenure.commit_now(commit)  # the common case
             return True
         entry = self.entry(commit, calls, origin)
         if entry is None:
             self.tenure.confirm_now()
             return False
         self.tenure.commit_now(entry)
-        self._stored(entry)
+        self._note_stored(entry)
         return True
 
-    def _stored(self, entry: Commit) -> None:
+    def _note_stored(self, entry: Commit) -> None:
         if entry.tasks is not None:
-            self.tasks.saved()
+            self.tasks.note_saved()
         if self.pages.owes:
-            self.pages.saved()
+            self.pages.note_saved()
         if entry.calls or entry.ran:
-            self.calls.stored(entry.calls, entry.ran)
+            self.calls.note_stored(entry.calls, entry.ran)
         self._schema = None
 
     async def rewrite(self, snapshot: Snapshot) -> None:
@@ -207,7 +209,7 @@ class Ledger:
         """
         commit = self.tree.rewriting(snapshot)
         await self.store(self._full_entry(commit))
-        self.tree.rewritten(commit)
+        self.tree.note_rewritten(commit)
 
     async def save(self, origin: Origin = NOBODY) -> bool:
         """Pay what cannot wait; else make sure that the token is still owned.

@@ -47,7 +47,7 @@ class Order(Protocol):
     """Decides which message of a mailbox is taken next, where that is not the first. For tests."""
 
     def arrived(self, mailbox: Mailbox, message: Any) -> None:
-        """Take note of a message that was put into a mailbox, in the step of who put it."""
+        """Note a message that was put into a mailbox, in the step of who put it."""
         ...
 
     async def choose(self, mailbox: Mailbox) -> int | None:
@@ -59,7 +59,7 @@ class Order(Protocol):
         ...
 
     def closed(self, mailbox: Mailbox) -> None:
-        """Take note that a mailbox takes no more messages: `choose` is to give None there."""
+        """Note that a mailbox takes no more messages: `choose` is to give None there."""
         ...
 
 

@@ -8,13 +8,13 @@ from typing import Any, Final, Protocol, final
 import attrs
 from attrs.converters import optional
 
+from actorstate.state.commit import Commit
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import FollowUp, Invocation
 from actorstate.state.json_types import Plain
 from actorstate.state.patch import Operation
 from actorstate.state.record import Record
 from actorstate.state.router import Router
-from actorstate.state.turn import Commit
 
 # ---- to a token actor ----------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class Connection(Protocol):
         ...
 
     def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
-        """Take note that it was not attached. Neither waits nor raises.
+        """Note that it was not attached. Neither waits nor raises.
 
         Args:
             rivals: those of other page loads, that are attached to the token.

@@ -20,10 +20,12 @@ from actorstate.actors.messages import (
     Shown,
     Welcome,
 )
+from actorstate.state.commit import Commit
 from actorstate.state.effects import Effect
+from actorstate.state.labels import token_label
 from actorstate.state.router import Router
-from actorstate.state.tree import StateTree, size_of, token_label
-from actorstate.state.turn import Commit
+from actorstate.state.tree import StateTree
+from actorstate.state.untouched import size_of
 from actorstate.stores.journal import REMEMBERED_PAGE_LOADS
 
 logger: Final = logging.getLogger("actorstate.actors")
@@ -258,7 +260,7 @@ class Pages:
         self.cut_off.setdefault(origin.instance, _Cut(origin.seq, its_own))
 
     def _detach_cut(self, connection: Connection) -> None:
-        """Take note that nothing more comes from a connection that was sent away."""
+        """Note that nothing more comes from a connection that was sent away."""
         cut = self.cut_off.get(connection.instance)
         if cut is not None and connection in cut.connections:
             cut.connections.remove(connection)
@@ -322,7 +324,7 @@ class Pages:
         return page_load is not None and origin.seq <= page_load.done
 
     def mark_done(self, origin: Origin) -> None:
-        """Take note that an event is done."""
+        """Note that an event is done."""
         if origin.seq is None:
             return
         page_load = self.loads.get(origin.instance)
@@ -333,7 +335,7 @@ class Pages:
 
     def owed(self, origin: Origin) -> tuple[tuple[str, int], ...]:
         """Give which events are done that the snapshot does not know of, with one that is now."""
-        if not self.owes:  # as good as always
+        if not self.owes:  # the common case
             return () if origin.seq is None else ((origin.instance, origin.seq),)
         if origin.seq is None:
             return tuple(self.owes.items())
@@ -341,14 +343,14 @@ class Pages:
         latest = max(self.owes.get(instance, 0), origin.seq)
         return tuple({**self.owes, instance: latest}.items())
 
-    def saved(self) -> None:
-        """Take note that the snapshot knows what `owed` gave."""
+    def note_saved(self) -> None:
+        """Note that the snapshot knows what `owed` gave."""
         self.owes.clear()
 
     def owe(self, instance: str) -> None:
         """Let the snapshot know that a page load was here, with its next commit."""
         self.owes.setdefault(instance, self.loads[instance].done)
 
-    def done(self) -> dict[str, int]:
+    def done_events(self) -> dict[str, int]:
         """Give which events are done, for a snapshot."""
         return {name: load.done for name, load in self.loads.items() if load.is_known or load.done}

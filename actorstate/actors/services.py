@@ -13,7 +13,7 @@ from actorstate.actors.flavor import Flavor
 from actorstate.actors.holding import TurnWatch
 from actorstate.actors.limits import Limits
 from actorstate.actors.task_actor import BackgroundTask
-from actorstate.state.tree import Schema
+from actorstate.state.schema import Schema
 from actorstate.stores.base import CommitNow, Store
 
 
@@ -38,3 +38,8 @@ class Services:
     """Decides which message is next, in tests."""
     is_leaving: Callable[[], bool]
     """Tells whether the app is being left."""
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether the store never waits. Such a one keeps everything whole, and no journal."""
+        return self.commit_now is not None

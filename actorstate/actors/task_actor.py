@@ -18,8 +18,8 @@ from actorstate.actors.runtime import Scope, TrioActor
 from actorstate.actors.task_scope import Run, TaskScope, current_run
 from actorstate.state.effects import Effect
 from actorstate.state.handlers import Handler, as_follow_ups
+from actorstate.state.labels import token_label
 from actorstate.state.state import State
-from actorstate.state.tree import token_label
 
 
 @final

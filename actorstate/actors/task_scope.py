@@ -20,7 +20,7 @@ class TaskScope:
     """A cancel scope that knows how many turns are open under it.
 
     Args:
-        cancel: cancels a task that is none of trio's, and does not run in the cancel scope.
+        cancel: cancels a task that is not trio's, and does not run in the cancel scope.
         outer: of the task that it belongs to; a turn that is open here is open there as well.
     """
 
@@ -75,7 +75,7 @@ class Run:
     origin: Origin = NOBODY
     """For whom: effects go there."""
     scope: TaskScope | None = None
-    """What stops it; None for what is none of the app's own tasks."""
+    """What stops it; None for what is not one of the app's own tasks."""
     task: BackgroundTask | None = None
     """The background task, where it is one."""
 

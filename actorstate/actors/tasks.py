@@ -91,8 +91,8 @@ class Tasks:
         here = (job.record for job in self._recorded if job.record is not None)
         return (*self._elsewhere, *here)
 
-    def saved(self) -> None:
-        """Take note that the snapshot has the records as they are."""
+    def note_saved(self) -> None:
+        """Note that the snapshot has the records as they are."""
         self.is_saved = True
         for job in self._recorded:
             job.is_saved = True
@@ -129,7 +129,7 @@ class Tasks:
             self._waiting.remove(job)
 
     def plan(self, invocation: Invocation, origin: Origin) -> int | None:
-        """Take note of a task that is about to be asked for, if it is one to be resumed.
+        """Note a task that is about to be asked for, if it is one to be resumed.
 
         Returns:
             Its number, for `planned`; None if there is nothing to note.
@@ -153,7 +153,7 @@ class Tasks:
             self.is_saved = False
 
     def forget(self, job: Job) -> None:
-        """Take note that a task will not be resumed: it has ended, or will never begin."""
+        """Note that a task will not be resumed: it has ended, or will never begin."""
         if job in self._recorded:
             self._recorded.remove(job)
             self.is_saved = False
@@ -191,8 +191,8 @@ class Tasks:
         (self._waiting if must_wait else self._running).append(job)
         return not must_wait
 
-    def ended(self, job: Job, *, is_suspended: bool) -> Job | None:
-        """Take note that a task has ended.
+    def next_after(self, job: Job, *, is_suspended: bool) -> Job | None:
+        """Note that a task has ended.
 
         Args:
             job: the task.
@@ -219,7 +219,7 @@ class Tasks:
             self._cancel([other for other in same if other is not job])
 
     def drop(self, job: Job) -> None:
-        """Take note that a task that was admitted does not begin after all."""
+        """Note that a task that was admitted does not begin after all."""
         for jobs in (self._running, self._waiting):
             if job in jobs:
                 jobs.remove(job)

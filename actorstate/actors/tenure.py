@@ -7,9 +7,9 @@ from typing import Final, final
 
 from actorstate.actors.runtime import PASSING
 from actorstate.exceptions import LeaseLostError, StoreUnavailableError
+from actorstate.state.commit import Commit
+from actorstate.state.labels import token_label
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.tree import token_label
-from actorstate.state.turn import Commit
 from actorstate.stores.base import CommitNow, Lease, Store
 
 
@@ -26,7 +26,7 @@ class Tenure:
     on_wanted: Callable[[], None]
     """Called when somebody else waits for the token; whoever hands it over brings this."""
     on_dropped: Callable[[], None]
-    """Called when it is held no longer, given up or lost; likewise."""
+    """Called when it is held no longer, given up or lost; brought by the same."""
 
     __slots__ = (
         "_commit_now", "_is_torn", "_lease", "_store", "_token", "is_quiet", "is_wanted",
@@ -42,7 +42,7 @@ class Tenure:
         self.is_wanted: bool = False
         """Whether somebody else waits for the token."""
         self.is_quiet: bool = False
-        """Whether the token is held, and nobody else waits for it: as good as always."""
+        """Whether the token is held, and nobody else waits for it: the common case."""
 
     @property
     def is_held(self) -> bool:

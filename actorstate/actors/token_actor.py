@@ -58,8 +58,8 @@ from actorstate.exceptions import (
 )
 from actorstate.state.handlers import Canceller, Handler, Invocation
 from actorstate.state.hooks import HookName
+from actorstate.state.labels import token_label
 from actorstate.state.snapshot import TaskRecord
-from actorstate.state.tree import token_label
 
 logger: Final = logging.getLogger("actorstate.actors")
 
@@ -110,10 +110,9 @@ class TokenActor(TrioActor):
             self._pages,
             self._tasks,
             self._calls,
-            wants_whole=services.commit_now is None,
+            wants_whole=not services.is_immediate,
         )
-        is_immediate = services.commit_now is not None
-        gate = Gate(self._ledger, self.mailbox, is_immediate=is_immediate)
+        gate = Gate(self._ledger, self.mailbox, is_immediate=services.is_immediate)
         self._handler_turns: Final = HandlerTurns(door, services, gate, self._pages, self._tenure)
         self._lender: Final = Lender(
             self,
@@ -247,7 +246,7 @@ class TokenActor(TrioActor):
         else:
             await self._do_to_its_end(call.invocation.handler, call.invocation.args, call.origin)
         if call_id is not None and self._tenure.is_held:
-            self._calls.done(call_id)
+            self._calls.note_done(call_id)
             await self._ledger.save_or_later()
 
     def _do(
@@ -324,7 +323,7 @@ class TokenActor(TrioActor):
 
     async def _on_task_ended(self, message: TaskEnded) -> None:
         job, end = message.job, message.end
-        following = self._tasks.ended(job, is_suspended=end.is_suspended)
+        following = self._tasks.next_after(job, is_suspended=end.is_suspended)
         if following is not None:
             self._launch(following)
         await self._ledger.save_or_later()
@@ -372,7 +371,7 @@ class TokenActor(TrioActor):
         return self._lender.lend(request)
 
     def _make_ready(self, origin: Origin) -> None:
-        """Take note that a turn is lent, perhaps without a message, and for whom."""
+        """Note that a turn is lent, perhaps without a message, and for whom."""
         self._unused_for = 0
         self._handover.has_served = True
         self._pages.serve(origin)

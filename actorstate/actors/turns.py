@@ -45,8 +45,9 @@ import trio
 from actorstate.actors.futures import TrioFuture
 from actorstate.actors.messages import Origin, TurnEnd
 from actorstate.exceptions import ActorDeadError
+from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp
-from actorstate.state.turn import Commit, Turn
+from actorstate.state.turn import Turn
 
 ConcludeNow = Callable[[Turn, Commit | None, tuple[FollowUp, ...], Origin], None]
 
@@ -85,7 +86,7 @@ class TurnGrant(Protocol):
 
         Raises:
             ActorDeadError: the actor has stopped; the changes are undone.
-            Exception: what the store raised; likewise.
+            Exception: what the store raised; the changes are undone.
         """
         ...
 

@@ -33,9 +33,15 @@ Values, and what becomes of them:
 
 One tab:
 
-- ``tree``         the instances of one token, and the schema of all State classes of an app
+- ``schema``       all State classes of an app
+- ``tree``         the instances of one token
+- ``places``       one var of one tree: where its value is, and the only way to change it
 - ``turn``         the exclusive right to change one tree, from grant to commit or rollback
+- ``holders``      who may write under it: known by context
+- ``commit``       what one turn did, for the store and for everyone else
 - ``evaluation``   computed vars kept up to date
+- ``untouched``    what a browser sees of what nobody has touched
+- ``labels``       how tokens are named in logs
 
 At rest:
 

@@ -35,9 +35,9 @@ from actorstate.state.patch import Operation, pointer
 from actorstate.state.record import Record
 
 if TYPE_CHECKING:
+    from actorstate.state.places import VarPlace
     from actorstate.state.shapes import Shape
     from actorstate.state.tracked import TrackedDict, TrackedList, TrackedSet
-    from actorstate.state.turn import VarPlace
 
 MISSING: Final = object()
 """Stands for the value of a key that is not there."""

@@ -36,10 +36,11 @@ import msgspec
 from actorstate.exceptions import ComputedVarError, ImmutableStateError
 from actorstate.state.changes import MISSING, Entry, Log
 from actorstate.state.computed import Computed, tree_of
+from actorstate.state.holders import forbid_writing
 from actorstate.state.json_types import Plain
 from actorstate.state.patch import Operation, pointer
+from actorstate.state.places import VarPlace
 from actorstate.state.shapes import fitted
-from actorstate.state.turn import VarPlace, forbid_writing
 from actorstate.state.vars import TREE, Var
 
 if TYPE_CHECKING:
@@ -95,12 +96,12 @@ class ComputedVars:
     # ---- doubts ----------------------------------------------------------------------------
 
     def touch(self, source: Source) -> None:
-        """Take note that a source has changed."""
+        """Note that a source has changed."""
         self._stamps[source] = self._stamps.get(source, 0) + 1
         self._doubt_readers(source)
 
     def invalidate(self, log: Log) -> None:
-        """Take note that the vars of a log have changed, again."""
+        """Note that the vars of a log have changed, again."""
         if self._readers or self._awaiting:
             self._touch_all(log.entries)
 
@@ -290,7 +291,7 @@ class ComputedVars:
             self.fail(var, error)
 
     def fail(self, var: Computed[Any], error: ComputedCycleError) -> None:
-        """Take note that a var cannot be computed by the way the program is written."""
+        """Note that a var cannot be computed by the way the program is written."""
         logger.error("%s failed; it keeps its last value", var, exc_info=error)
         self._doubtful.discard(var)
 
@@ -333,8 +334,8 @@ class ComputedVars:
             for var, plain in self._handed_over.items()
         )
 
-    def stored(self) -> None:
-        """Take note that pages are told what `operations` gave."""
+    def note_stored(self) -> None:
+        """Note that pages are told what `operations` gave."""
         if not (self._handed_over or self._before):
             return
         for var, plain in self._handed_over.items():
@@ -342,8 +343,8 @@ class ComputedVars:
         self._handed_over.clear()
         self._before.clear()
 
-    def refused(self) -> None:
-        """Take note that pages are not told what `operations` gave."""
+    def note_refused(self) -> None:
+        """Note that pages are not told what `operations` gave."""
         self._unshown.update(self._handed_over)
         self._handed_over.clear()
         self._undone = {**self._before, **self._undone}
@@ -448,7 +449,7 @@ class Evaluation:
         return recorder
 
     def look_up(self, cls: type[State], name: str) -> Any:
-        """Read a var, and take note of it; MISSING if it is none."""
+        """Read a var, and note of it; MISSING if it is none."""
         definition = cls.definition()
         if (var := definition.all_vars.get(name)) is not None:
             self._note(var)
@@ -467,7 +468,7 @@ class Evaluation:
         return self.all_vars.value(var)
 
     def read_async(self, var: Computed[Any]) -> Generator[Any, Any, Any]:
-        """Read an async computed var, and take note of it."""
+        """Read an async computed var, and note of it."""
         yield from self.all_vars.refresh_async(var, self.chain)
         self._note(var)
         return self.all_vars.value(var)

@@ -110,7 +110,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def orphan(values: Iterable[Any]) -> None:
-    """Take note that values are in the state no longer."""
+    """Note that values are in the state no longer."""
     for value in values:
         node = node_of(value)
         if node is not None:
@@ -118,13 +118,13 @@ def orphan(values: Iterable[Any]) -> None:
 
 
 def adopt(parent: Node, start: int, values: Iterable[Any]) -> None:
-    """Take note that values are the items of a list, from ``start`` on."""
+    """Note that values are the items of a list, from ``start`` on."""
     for key, value in enumerate(values, start):
         adopt_one(parent, key, value)
 
 
 def adopt_one(parent: Parent, key: Any, value: Any) -> None:
-    """Take note that a value hangs at a key of a parent."""
+    """Note that a value hangs at a key of a parent."""
     node = node_of(value)
     if node is not None:
         _set(node, "actorstate_parent", parent)

@@ -73,7 +73,7 @@ _LIGHT: Final = 20  # a number, or what is around an operation: in memory no les
 
 
 def weight_of(plain: Any) -> int:
-    """Estimate how many bytes a value takes as JSON; likewise."""
+    """Estimate how many bytes a value takes as JSON; for bounds, and so not exactly."""
     kind = type(plain)  # pyright: ignore[reportUnknownVariableType] - of whatever JSON has
     if kind is str:
         return len(plain)

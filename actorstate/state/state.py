@@ -16,8 +16,8 @@ from actorstate.state.definition import (
     snake_case,
 )
 from actorstate.state.expressions import StateVar
+from actorstate.state.places import VarPlace
 from actorstate.state.router import Router
-from actorstate.state.turn import VarPlace
 from actorstate.state.vars import PLACES, TREE
 
 if TYPE_CHECKING:

@@ -8,21 +8,20 @@ from typing import Any, Final, Protocol, TypeVar, final
 
 import attrs
 
-from actorstate.exceptions import SnapshotError, UnknownHandlerError
+from actorstate.exceptions import SnapshotError
 from actorstate.state.changes import Log, VarChange, fold
-from actorstate.state.computed import Computed
+from actorstate.state.commit import Commit
 from actorstate.state.convert import same_json
 from actorstate.state.evaluation import ROUTER, ComputedVars
-from actorstate.state.fingerprint import fingerprint
-from actorstate.state.handlers import Handler
-from actorstate.state.hooks import HOOK_NAMES, HookName
-from actorstate.state.json_types import Plain, encode_json
+from actorstate.state.json_types import Plain
 from actorstate.state.migration import migrated
-from actorstate.state.patch import Operation, pointer, weight_of
+from actorstate.state.patch import Operation, pointer
+from actorstate.state.places import VarPlace
 from actorstate.state.router import Router
+from actorstate.state.schema import Schema
 from actorstate.state.snapshot import Snapshot
 from actorstate.state.state import State
-from actorstate.state.turn import Commit, Turn, VarPlace
+from actorstate.state.turn import Turn
 from actorstate.state.vars import PLACES, Var
 
 AnyState = TypeVar("AnyState", bound=State)
@@ -40,165 +39,9 @@ class Door(Protocol):
         ...
 
 
-class Untouched(dict[str, Plain]):
-    """What a browser sees of a state that nobody has touched: the same for all tabs."""
-
-    def __init__(self, name: str, values: Mapping[str, Plain]) -> None:
-        super().__init__(values)
-        self.member: Final = encode_json({name: values})[1:-1]
-        """The same as a member of a JSON object, under the state's name."""
-
-
-class UntouchedTab(dict[str, Mapping[str, Plain]]):
-    """What a browser sees of a tab in which nobody has touched anything. Shared: not to change."""
-
-    def __init__(self, states: Mapping[str, Untouched]) -> None:
-        super().__init__(states)
-        self.encoded: Final = b"{" + b",".join(one.member for one in states.values()) + b"}"
-        """The same as JSON."""
-
-
-def size_of(shown: Mapping[str, Mapping[str, Plain]]) -> int:
-    """Estimate how many bytes it takes as JSON what a browser sees of a tab."""
-    if type(shown) is UntouchedTab:
-        return len(shown.encoded)
-    return sum(
-        len(values.member) if type(values) is Untouched else len(name) + weight_of(values)
-        for name, values in shown.items()
-    )
-
-
-@final
-@attrs.frozen(eq=False)
-class Schema:
-    """All State classes under one root, as they are when an app starts.
-
-    Args:
-        root: the root class.
-        states: every State class by its full name.
-    """
-
-    root: type[State]
-    states: Mapping[str, type[State]]
-    _handlers: dict[str, Handler] = attrs.field(factory=dict[str, Handler], init=False, repr=False)
-    """Those that were asked for by their names on the wire, and are there."""
-
-    @functools.cached_property
-    def shown_computed(self) -> list[Computed[Any]]:
-        """The computed vars that pages show."""
-        return [
-            var
-            for cls in self.states.values()
-            for var in cls.definition().computed.values()
-            if not var.is_backend
-        ]
-
-    @functools.cached_property
-    def defaults(self) -> UntouchedTab:
-        """What a browser sees of states that nobody has touched, without computed vars."""
-        return UntouchedTab(
-            {name: Untouched(name, _public_defaults(cls)) for name, cls in self.states.items()}
-        )
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """What snapshots say of the schema that wrote them."""
-        return fingerprint(self.states)
-
-    @classmethod
-    def of(cls, root: type[State]) -> Schema:
-        """Collect the State classes under a root, and check their handlers.
-
-        Raises:
-            StateDefinitionError: a handler's annotations cannot be resolved.
-        """
-        states: dict[str, type[State]] = {}
-        waiting = [root]
-        while waiting:
-            state = waiting.pop()
-            states[state.get_full_name()] = state
-            for handler in state.definition().handlers.values():
-                handler.check()
-            waiting.extend(state.definition().substates.values())
-        return cls(root, dict(sorted(states.items())))
-
-    def handler(self, name: str) -> Handler:
-        """Give the handler of a name from the wire; dicts alone decide, never ``getattr``.
-
-        Raises:
-            UnknownHandlerError: there is none that a browser may call.
-        """
-        handler = self._handlers.get(name)
-        if handler is None:
-            path, _, method = name.rpartition(".")
-            handler = self._look_up(path, method)
-            if handler is None:  # a canceller's own name is that of the task and another word
-                path, _, task = path.rpartition(".")
-                handler = self._look_up(path, f"{task}.{method}")
-            if handler is None:
-                message = f"no handler {name!r}"
-                raise UnknownHandlerError(message)
-            self._handlers[name] = handler
-        return handler
-
-    def callable(self, name: str) -> Handler:
-        """Give what a turn has asked for by its name: a handler, or a hook that had to wait.
-
-        Raises:
-            UnknownHandlerError: there is none.
-        """
-        path, _, method = name.rpartition(".")
-        cls = self.states.get(path)
-        hook = cls.definition().hooks.get(method) if cls is not None else None
-        return hook if hook is not None else self.handler(name)
-
-    def hooks(self, name: HookName) -> Sequence[Handler]:
-        """Give the hooks of a name, of all states: of parents before those of their substates."""
-        return self._hooks[name]
-
-    @functools.cached_property
-    def _hooks(self) -> Mapping[HookName, Sequence[Handler]]:
-        # Sorted by full name, of which a parent's is the beginning.
-        of_states = [cls.definition().hooks for _, cls in sorted(self.states.items())]
-        return {
-            name: tuple(hooks[name] for hooks in of_states if name in hooks) for name in HOOK_NAMES
-        }
-
-    def error_hook(self, cls: type[State]) -> Handler | None:
-        """Give the ``on_background_error`` of a state, or else of the nearest state above it."""
-        name = cls.get_full_name()
-        while name in self.states:
-            hook = self.states[name].definition().hooks.get("on_background_error")
-            if hook is not None:
-                return hook
-            name = name.rpartition(".")[0]
-        return None
-
-    def _look_up(self, state: str, method: str) -> Handler | None:
-        cls = self.states.get(state)
-        return cls.definition().handlers.get(method) if cls is not None else None
-
-
-def _public_defaults(cls: type[State]) -> dict[str, Plain]:
-    return {
-        name: var.plain(var.default)
-        for name, var in cls.definition().vars.items()
-        if not var.is_backend
-    }
-
-
 def _known_of(cls: type[State], stored: Mapping[str, Plain]) -> dict[str, Plain]:
     """Give what of the stored values is still a var."""
     return {name: stored[name] for name in cls.definition().vars if name in stored}
-
-
-def token_label(token: str) -> str:
-    """Name a token in a log. Long ones are cut: who can read the log shall not become the tab.
-
-    >>> token_label("alice"), token_label("kx1Wc0hXv5V9PwWq3mJ4")
-    ('alice', 'kx1Wc0hX…')
-    """
-    return token if len(token) <= 16 else f"{token[:8]}…"  # noqa: PLR2004 - as the example shows
 
 
 @final
@@ -296,7 +139,7 @@ class StateTree:
         shown = computed = self.computed.operations() if self.computed.is_read else ()
         if not changes and not computed:
             return None
-        if len(changes) == 1 and changes[0].place.is_stored:  # as good as always
+        if len(changes) == 1 and changes[0].place.is_stored:  # the common case
             [change] = changes
             if not change.place.var.is_backend:
                 shown = change.operations + computed
@@ -322,10 +165,10 @@ class StateTree:
             made.append(Operation("add", pointer(state_name, name), plain))
         return tuple(made)
 
-    def stored(self, commit: Commit | None) -> None:
-        """Take note that the store has a commit, or that there was nothing to store."""
+    def note_stored(self, commit: Commit | None) -> None:
+        """Note that the store has a commit, or that there was nothing to store."""
         if self.computed.is_read:
-            self.computed.stored()
+            self.computed.note_stored()
         if self._new_places:
             for place in self._new_places:
                 place.is_stored = True
@@ -334,9 +177,9 @@ class StateTree:
         if commit is not None:
             self.version = commit.version
 
-    def refused(self) -> None:
-        """Take note that the store has not what `as_commit` gave last."""
-        self.computed.refused()
+    def note_refused(self) -> None:
+        """Note that the store has not what `as_commit` gave last."""
+        self.computed.note_refused()
         self._new_places.clear()
 
     # ---- snapshots -------------------------------------------------------------------------
@@ -420,8 +263,8 @@ class StateTree:
         if not same_json(plain(place.value()), plain(value)):
             place.exchange(value)
 
-    def replaced(self, snapshot: Snapshot) -> None:
-        """Take note that the turn has ended in which everything was replaced."""
+    def note_replaced(self, snapshot: Snapshot) -> None:
+        """Note that the turn has ended in which everything was replaced."""
         assert self._read_last is not None, "nothing was replaced"
         for state in self._states.values():
             for var in type(state).definition().vars.values():
@@ -436,8 +279,8 @@ class StateTree:
         anew = [Operation("add", pointer(name), stored) for name, stored in values.items()]
         return Commit(self.version + 1, (*gone, *anew), ())
 
-    def rewritten(self, commit: Commit) -> None:
-        """Take note that the store has what `rewriting` gave."""
+    def note_rewritten(self, commit: Commit) -> None:
+        """Note that the store has what `rewriting` gave."""
         self.version = commit.version
         self._stored_states &= self.schema.states.keys()
 

@@ -30,24 +30,16 @@ turn's, since it comes from another thread at any moment.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, final
 
 import msgspec
 
-from actorstate.exceptions import ImmutableStateError
-from actorstate.state.changes import Log, VarSet
-from actorstate.state.json_types import MOST_BITS
-from actorstate.state.nodes import orphan
-from actorstate.state.patch import Operation
-from actorstate.state.record import Record
-from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
+from actorstate.state.changes import Log
 
 if TYPE_CHECKING:
-    from actorstate.state.state import State
+    from actorstate.state.commit import Commit
     from actorstate.state.tree import StateTree
-    from actorstate.state.vars import Var
 
 
 class TurnState(enum.StrEnum):
@@ -103,31 +95,6 @@ _STEPS: Final = {
 
 
 @final
-class Commit(Record, frozen=True):
-    """What one turn did, as the store takes it and the connections show it."""
-
-    version: int
-    """The version of the state tree after it."""
-    changes: tuple[Operation, ...]
-    """What it did to the snapshot's values, backend vars included: for the store alone."""
-    operations: tuple[Operation, ...]
-    """What it did to the public state, computed vars included: for anyone."""
-    tasks: tuple[TaskRecord, ...] | None = None
-    """The background tasks that are to be resumed, from now on; None for the same as before."""
-    done: tuple[tuple[str, int], ...] = ()
-    """Page loads, each with the number of its last event that is done with this."""
-    calls: tuple[CallRecord, ...] = ()
-    """What is to be called from now on, after what was before."""
-    ran: tuple[str, ...] = ()
-    """The ids of the calls that are done with this."""
-    schema: str | None = None
-    """The fingerprint of the State classes; None for the same as before."""
-    whole: Callable[[], Snapshot] | None = None
-    """Gives the snapshot as it is with this commit, for a store that would rather write that;
-    None where nobody can tell. Good only before the store first awaits."""
-
-
-@final
 class Turn(msgspec.Struct, eq=False):
     """The open turn of one state tree. Made by `StateTree.open_turn` alone."""
 
@@ -138,7 +105,7 @@ class Turn(msgspec.Struct, eq=False):
     block: object = None
     """What ends it, where it was lent, until its holder has let go; known to the room above."""
     holding: object = None
-    """How it is held, where its holder can wait, until it has ended; likewise."""
+    """How it is held, where its holder can wait, until it has ended; known to the room above."""
     is_writable: bool = True
     """Whether its holder may change state now."""
     failure: BaseException | None = None
@@ -178,11 +145,11 @@ class Turn(msgspec.Struct, eq=False):
         self._handed_over, self.log = self.log, Log()
         return self.tree.as_commit(self._handed_over)
 
-    def stored(self, commit: Commit | None) -> None:
-        """Take note that the store has the commit (or that there was nothing to store)."""
+    def note_stored(self, commit: Commit | None) -> None:
+        """Note that the store has the commit (or that there was nothing to store)."""
         self._step(TurnStep.KEEP if self._state is _CHECKPOINTING else _STORED)
         self._handed_over = None
-        self.tree.stored(commit)
+        self.tree.note_stored(commit)
 
     def revoke(self) -> None:
         """Let its holder write no more, who alone can undo; from any thread."""
@@ -198,7 +165,7 @@ class Turn(msgspec.Struct, eq=False):
             if log is not None:
                 log.undo()
                 self.tree.computed.invalidate(log)
-        self.tree.refused()
+        self.tree.note_refused()
 
     def _step(self, step: TurnStep) -> None:
         self._state, is_writable, has_ended = _STEPS[self._state][step]
@@ -207,137 +174,3 @@ class Turn(msgspec.Struct, eq=False):
             self.has_ended = True
             self.holding = None  # which has the turn: nothing of it is left to be collected
             self.tree.turn = None
-
-
-_set: Final = object.__setattr__
-
-
-@final
-class VarPlace:
-    """One var of one tree: where its value is, and the only way to change it."""
-
-    __slots__ = ("is_stored", "state", "tree", "var")
-
-    def __init__(self, tree: StateTree, state: State, var: Var) -> None:
-        self.tree: StateTree = tree
-        self.state: State = state
-        self.var: Var = var
-        self.is_stored: bool = False
-        """Whether the snapshot has a value of it, which operations can change."""
-
-    @property
-    def label(self) -> str:
-        """Its name for people: ``Cart.items``."""
-        return str(self.var)
-
-    @property
-    def path(self) -> tuple[str, str]:
-        """Where it lies in the state."""
-        return self.var.path
-
-    def writable_log(self) -> Log:
-        """Give where to note a change.
-
-        Raises:
-            ImmutableStateError: the running code does not hold the open turn of the tree.
-        """
-        turn = self.tree.turn
-        # As `is_held`, but for the call: every assignment comes by here.
-        if turn is None or not turn.is_writable or turn not in _held.get() or _reading.get():
-            raise ImmutableStateError(self._refusal())
-        return turn.log
-
-    def check_writable(self) -> None:
-        """Raise what `writable_log` would."""
-        _ = self.writable_log()
-
-    def assign(self, value: Any) -> None:
-        """Give the var another value, and note the old one.
-
-        Raises:
-            ImmutableStateError: as `writable_log`.
-            TypeError: the value is not of the var's type. Nothing was changed.
-        """
-        log = self.writable_log()
-        var, state = self.var, self.state
-        old = getattr(state, var.name)
-        if value is old:  # it is after `self.items += ...`, which has changed it
-            return
-        exact = var.exact_type
-        if type(value) is not exact or (exact is int and value.bit_length() > MOST_BITS):
-            value = var.own(value, self)
-            log = self.writable_log()  # once more: copying may take a thread long
-            if var.holds_nodes:
-                orphan((old,))
-        _set(state, var.name, value)
-        log.entries.append(VarSet(self, old))
-
-    def exchange(self, value: Any) -> None:
-        """Give the var another value that is its own already, as `assign` does."""
-        log, old = self.writable_log(), self.value()
-        if self.var.shape.holds_nodes:
-            orphan((old,))
-        _set(self.state, self.var.name, value)
-        log.entries.append(VarSet(self, old))
-
-    def value(self) -> Any:
-        """Give the value that the var has now."""
-        return getattr(self.state, self.var.name)
-
-    def put(self, value: Any) -> None:
-        """Let the var have a value that is its own already. For undoing, and for snapshots.
-
-        Not through the ``__dict__`` of the state: once it is asked for, Python no longer reads
-        the attributes by its fast way.
-        """
-        _set(self.state, self.var.name, value)
-
-    def _refusal(self) -> str:
-        if _reading.get():
-            return f"{self.var} was not changed: computed vars are computed here, and only read"
-        return (
-            f"{self.var} was not changed: it can be changed only by who holds the tab's turn. In "
-            f"a background task write inside `async with self`; elsewhere inside "
-            f"`async with app.modify_state(token) as state`"
-        )
-
-
-_held: Final[ContextVar[tuple[Turn, ...]]] = ContextVar("actorstate.held_turns", default=())
-"""The turns that the running code holds, outermost first.
-
-A context variable, so that tasks started inside a block inherit the right to write, and it ends
-for all of them when the turn does: what counts is that the turn is in here *and* still open.
-"""
-
-
-_reading: Final[ContextVar[bool]] = ContextVar("actorstate.reading", default=False)
-"""Whether the running code computes a computed var, and so may not write, whatever it holds."""
-
-
-def forbid_writing() -> Callable[[], None]:
-    """Let the running code write nothing until what this gives is called."""
-    token = _reading.set(True)
-    return lambda: _reading.reset(token)
-
-
-def held_turns() -> tuple[Turn, ...]:
-    """Give the turns that the running code was given, outermost first; some may have ended."""
-    return _held.get()
-
-
-def is_held(turn: Turn) -> bool:
-    """Tell whether the running code holds this turn, and may write under it."""
-    return turn in _held.get() and not _reading.get()
-
-
-def hold(turn: Turn) -> None:
-    """Let the running code, and tasks that it starts from now on, write under the turn."""
-    _held.set((*_held.get(), turn))
-
-
-def release(turn: Turn) -> None:
-    """Take back what `hold` gave to the running code."""
-    turn.block = None  # likewise
-    held = _held.get()
-    inner = held and held[-1] is turn  # as good as always
-    _held.set(held[:-1] if inner else tuple(other for other in held if other is not turn))

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, cast, final
 
 import attrs
 
+from actorstate.state.commit import Commit
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.turn import Commit
 
 SIGNING_KEY_BYTES: Final = 32
 """The length of a `Store.signing_key`: that of what HMAC-SHA256 makes of it."""

@@ -14,9 +14,9 @@ import attrs
 import msgspec
 
 from actorstate.exceptions import SnapshotError
+from actorstate.state.commit import Commit
 from actorstate.state.patch import NO_VALUE, Operation, apply, copy_plain
 from actorstate.state.snapshot import CallRecord, Snapshot, TaskRecord
-from actorstate.state.turn import Commit
 
 # So many bytes of patches lie behind a snapshot that is smaller than that: to write a few hundred
 # bytes anew with every other commit would save nobody anything.
@@ -233,7 +233,7 @@ class Journal:
         return Entry(is_whole=True, data=encode_snapshot(commit.whole()))
 
     def written(self, entry: Entry) -> None:
-        """Take note that the store has it."""
+        """Note that the store has it."""
         if entry.is_whole:
             self._whole, self._patches = len(entry.data), 0
         else:

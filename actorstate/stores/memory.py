@@ -12,9 +12,9 @@ from typing import Final, final
 import attrs
 import trio
 
+from actorstate.state.commit import Commit
+from actorstate.state.labels import token_label
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.tree import token_label
-from actorstate.state.turn import Commit
 from actorstate.stores.base import SIGNING_KEY_BYTES, Loaded
 from actorstate.stores.journal import Draft, read_draft
 from actorstate.stores.owners import LocalLease, Owners

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from actorstate.exceptions import LeaseLostError
-from actorstate.state.tree import token_label
+from actorstate.state.labels import token_label
 
 
 @final
@@ -68,7 +68,7 @@ class Owners:
 
     @contextmanager
     def alive(self, owner: str) -> Generator[None]:
-        """Take note that an app is there."""
+        """Note that an app is there."""
         self._alive.add(owner)
         try:
             yield

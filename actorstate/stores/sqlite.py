@@ -22,8 +22,8 @@ import attrs
 import trio
 
 from actorstate.exceptions import SnapshotError, StoreError
+from actorstate.state.commit import Commit
 from actorstate.state.snapshot import Snapshot
-from actorstate.state.turn import Commit
 from actorstate.stores.base import SIGNING_KEY_BYTES, Loaded
 from actorstate.stores.journal import Entry, Journal, decode_snapshot
 from actorstate.stores.owners import LocalLease, Owners
@@ -82,7 +82,7 @@ class _Job(Generic[T]):
             self._error = error
 
     def fail(self, error: sqlite3.Error) -> None:
-        """Take note that it was not done."""
+        """Note that it was not done."""
         self._error = error
 
     def tell(self) -> None:
@@ -408,7 +408,7 @@ def _open(path: Path, durability: str, *, read_only: bool) -> sqlite3.Connection
 
 
 def _check_header(path: Path, *, read_only: bool) -> None:
-    """Refuse a file that is none of ours, before SQLite touches it."""
+    """Refuse a file that is not ours, before SQLite touches it."""
     try:
         with path.open("rb") as file:
             header = file.read(100)

@@ -16,7 +16,7 @@ from actorstate.actors.messages import Call, StillAway, TurnRequest
 from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.task_scope import current_run
 from actorstate.actors.token_actor import TaskEnded
-from actorstate.state.turn import held_turns
+from actorstate.state.holders import held_turns
 from actorstate.testing.tab import label_of
 
 _OF_A_FUNCTION: Final = re.compile(r"<(?:bound method|function) ([\w.<>]+)")

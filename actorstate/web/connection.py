@@ -166,7 +166,7 @@ class SocketConnection:
 
     def _land(self, ack: int) -> None:
         """Let the reader go on that waited until events are done."""
-        self._in_flight.done(ack)
+        self._in_flight.note_done(ack)
         if self._landed is not None:
             self._landed.set()
 
@@ -194,7 +194,7 @@ class SocketConnection:
         self.close(REPLACED)
 
     def contest(self, rivals: tuple[Connection, ...], *, was_here: bool) -> None:
-        """Take note that it was not attached; see `actorstate.actors.messages.Connection`."""
+        """Note that it was not attached; see `actorstate.actors.messages.Connection`."""
         assert self._contest is not None, "it was to be attached whoever is here"
         self._contest.rivals, self._contest.was_here = rivals, was_here
         self._contest.decided.set()

@@ -46,14 +46,14 @@ class InFlight:
         return is_small(size) or not self._size or self._size + size <= self._most
 
     def add(self, seq: int, size: int) -> None:
-        """Take note of an event that is handed over."""
+        """Note an event that is handed over."""
         if not is_small(size):
             self._events = deque() if self._events is None else self._events
             self._events.append((seq, size))
             self._size += size
 
-    def done(self, seq: int) -> None:
-        """Take note that all events up to a number are done."""
+    def note_done(self, seq: int) -> None:
+        """Note that all events up to a number are done."""
         while self._events and self._events[0][0] <= seq:
             self._size -= self._events.popleft()[1]
         if not self._events:

@@ -24,7 +24,7 @@ from actorstate.state.effects import Effect
 from actorstate.state.json_types import Plain
 from actorstate.state.patch import Operation
 from actorstate.state.router import Router
-from actorstate.state.tree import Untouched, UntouchedTab
+from actorstate.state.untouched import Untouched, UntouchedTab
 
 SUBPROTOCOL: Final = "actorstate.v1"
 """What a client has to propose in its WebSocket handshake."""
@@ -214,7 +214,7 @@ class Handshake:
 def to_router(hello: Hello, token: str, handshake: Handshake, session: str) -> Router:
     """Give what handlers see of a page load.
 
-    What is no UTF-8 in the query is replaced, as browsers show it: anybody may link to such a
+    What is not UTF-8 in the query is replaced, as browsers show it: anybody may link to such a
     page, and it shall work.
     """
     path, _, query = hello.path.partition("?")

@@ -53,19 +53,19 @@ class Pulse:
         self._is_sending = False
 
     def heard(self, now: float) -> None:
-        """Take note that something has come, or that nobody has listened until now."""
+        """Note that something has come, or that nobody has listened until now."""
         self._heard = now
 
     def sends(self, now: float) -> None:
-        """Take note that a frame is on its way out."""
+        """Note that a frame is on its way out."""
         self._is_sending, self._said = True, now
 
     def sent(self) -> None:
-        """Take note that it was taken."""
+        """Note that it was taken."""
         self._is_sending = False
 
     def asked(self, now: float) -> None:
-        """Take note that the client is asked for a sign."""
+        """Note that the client is asked for a sign."""
         self._asked = now
 
     def due(self, now: float) -> Due:

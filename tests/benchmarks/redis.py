@@ -21,8 +21,8 @@ import trio
 
 from actorstate import App, State
 from actorstate.actors.messages import Event
+from actorstate.state.commit import Commit
 from actorstate.state.patch import Operation
-from actorstate.state.turn import Commit
 from actorstate.stores.base import Lease
 from actorstate.stores.journal import encode_commit
 from actorstate.stores.redis import RedisStore

@@ -17,10 +17,12 @@ import trio
 
 from actorstate import App, MemoryStore, State
 from actorstate.actors.messages import Attach, Connection, Notice
+from actorstate.state.commit import Commit
+from actorstate.state.holders import hold, release
 from actorstate.state.router import Router
+from actorstate.state.schema import Schema
 from actorstate.state.state import AnyState
-from actorstate.state.tree import Schema, StateTree
-from actorstate.state.turn import Commit, hold, release
+from actorstate.state.tree import StateTree
 from actorstate.web.protocol import encode
 
 MANY = 10_000
@@ -103,7 +105,7 @@ class Appending:
         self.items.append(1)
         release(turn)
         self.commit = turn.commit()
-        turn.stored(self.commit)
+        turn.note_stored(self.commit)
 
     def patch_bytes(self) -> int:
         assert self.commit is not None

@@ -21,7 +21,7 @@ import trio
 import trio.testing
 
 from actorstate import App, MemoryStore, State, Store
-from actorstate.state.turn import Commit
+from actorstate.state.commit import Commit
 from actorstate.stores.journal import Entry, Journal
 from actorstate.stores.sqlite import SQLiteStore
 

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from actorstate.exceptions import LeaseLostError, StoreError
-from actorstate.state.tree import token_label
+from actorstate.state.labels import token_label
 from actorstate.stores.journal import Journal
 from actorstate.stores.redis.line import Line, Request
 from actorstate.stores.redis.scripts import LOST, RENEW, WANTED
@@ -99,14 +99,14 @@ class Leases:
         return self._held.pop(lease.claim, None) is not None
 
     def want(self, claim: str) -> None:
-        """Take note that somebody waits for what is owned by a claim. Its owner is told once."""
+        """Note that somebody waits for what is owned by a claim. Its owner is told once."""
         lease = self._held.get(claim)
         if lease is not None and not lease.is_wanted:
             lease.is_wanted = True
             self._to_tell.send_nowait(lease)
 
     def renewed(self, lease: RedisLease, request: Request) -> None:
-        """Take note of the answer to what renews a lease."""
+        """Note the answer to what renews a lease."""
         if request.answer == LOST:
             if self.remove(lease):
                 lease.on_wanted()  # so that it is seen, though no turn may be due for long

@@ -14,8 +14,8 @@ from coredis import Redis, RedisCluster
 from coredis.exceptions import RedisError
 
 from actorstate.exceptions import SnapshotError, StoreError, StoreUnavailableError
-from actorstate.state.tree import token_label
-from actorstate.state.turn import Commit
+from actorstate.state.commit import Commit
+from actorstate.state.labels import token_label
 from actorstate.stores.base import SIGNING_KEY_BYTES, Lease, Loaded, Snapshot
 from actorstate.stores.journal import Journal, decode_snapshot
 from actorstate.stores.redis.addresses import Client, read_url
