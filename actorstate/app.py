@@ -385,9 +385,9 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         """Let all that runs come to its end, for as long as it has time."""
         assert self._running is not None
         with trio.move_on_at(self._leave_by):
-            await self._stop(self._running)
+            await self._finish(self._running)
 
-    async def _stop(self, running: _Running) -> None:
+    async def _finish(self, running: _Running) -> None:
         for task in self._background_tasks:
             task.suspend()  # here, not behind all that lies in the mailbox of its actor
         parts = running.own_tasks, running.flavor, running.directory

@@ -15,8 +15,8 @@ from typing import Final, cast, final
 import attrs
 
 from actorstate.state.convert import UNFIT, make_converter
-from actorstate.state.expressions import Expression, JsonValue
-from actorstate.state.json_types import short
+from actorstate.state.expressions import Expression
+from actorstate.state.json_types import Plain, short
 from actorstate.state.urls import running_scheme
 
 _converter: Final = make_converter(detailed_validation=False)
@@ -33,7 +33,7 @@ class Effect:
 
     name: str
     """What to do, as the browser knows it: ``redirect``."""
-    args: Mapping[str, JsonValue] = attrs.field(converter=MappingProxyType[str, JsonValue])
+    args: Mapping[str, Plain] = attrs.field(converter=MappingProxyType[str, Plain])
     """With what."""
 
 
@@ -185,7 +185,7 @@ def _url(what: str, value: object) -> str:
     return text
 
 
-def _contents(data: object, media_type: object) -> dict[str, JsonValue]:
+def _contents(data: object, media_type: object) -> dict[str, Plain]:
     if not isinstance(data, bytes | bytearray):
         raw = _text("download(data=), if it is not bytes,", data).encode()
         kind = "text/plain;charset=utf-8" if media_type is None else media_type
@@ -197,10 +197,10 @@ def _contents(data: object, media_type: object) -> dict[str, JsonValue]:
     return {"data": base64.b64encode(raw).decode(), "media_type": str(kind)}
 
 
-def _json(value: object, what: str) -> JsonValue:
+def _json(value: object, what: str) -> Plain:
     """Give a copy, so that what is sent is what it was when it was said."""
     try:
-        return cast("JsonValue", _converter.structure(value, object))
+        return cast("Plain", _converter.structure(value, object))
     except UNFIT as error:
         _refuse_expression(what, value)
         message = f"{what}(value) takes what JSON can carry, got {short(value)}"

@@ -81,12 +81,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias, cast, final
+from typing import Any, Final, NoReturn, cast, final
 
+from actorstate.state.json_types import Plain
 from actorstate.state.marks import is_marked, mark, split_marks
-
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-"""What JSON carries."""
 
 _MAX_EXACT_INTEGER: Final = 2**53 - 1
 
@@ -113,7 +111,7 @@ class Expression(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def to_json(self) -> list[JsonValue]:
+    def to_json(self) -> list[Plain]:
         """Give the JSON form, a new list that the caller may keep."""
 
     @abstractmethod
@@ -305,7 +303,7 @@ class StateVar(Expression):
     _var: str
     """The name of the var, as in ``counter``."""
 
-    def to_json(self) -> list[JsonValue]:
+    def to_json(self) -> list[Plain]:
         """Give ``["var", state, var]``."""
         return ["var", self._state, self._var]
 
@@ -319,10 +317,10 @@ class StateVar(Expression):
 class Literal(Expression):
     """A value that is known when the page is made. `literal` makes it, and checks the value."""
 
-    _value: JsonValue
+    _value: Plain
     """The value; `literal` made a copy of it that nobody else holds."""
 
-    def to_json(self) -> list[JsonValue]:
+    def to_json(self) -> list[Plain]:
         """Give ``["lit", value]``."""
         return ["lit", _json_copy(self._value)]
 
@@ -341,7 +339,7 @@ class Calculation(Expression):
     _operands: tuple[Expression, ...]
     """The operands, in order."""
 
-    def to_json(self) -> list[JsonValue]:
+    def to_json(self) -> list[Plain]:
         """Give ``[name, operand, ...]``."""
         return [self._form, *(operand.to_json() for operand in self._operands)]
 
@@ -360,7 +358,7 @@ class Local(Expression):
     _name: str
     """Its name; no two of a process are the same but by being the same."""
 
-    def to_json(self) -> list[JsonValue]:
+    def to_json(self) -> list[Plain]:
         """Give ``["local", name]``."""
         return ["local", self._name]
 
@@ -497,7 +495,7 @@ def _locals_in(form: list[Any]) -> Iterator[str]:
             yield from _locals_in(operand)
 
 
-def _json_copy(value: object, path: str = "") -> JsonValue:
+def _json_copy(value: object, path: str = "") -> Plain:
     """Give a copy in types that JSON has, or refuse the value at ``path``."""
     if value is None or isinstance(value, bool | str | int | float):
         return _scalar(value, path)
@@ -514,7 +512,7 @@ def _json_copy(value: object, path: str = "") -> JsonValue:
     return _refuse(f"{_short_repr(value)} of type {type(value).__name__}", path, advice)
 
 
-def _scalar(value: str | float | None, path: str) -> JsonValue:
+def _scalar(value: str | float | None, path: str) -> Plain:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

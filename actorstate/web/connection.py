@@ -258,7 +258,7 @@ class SocketConnection:
         try:
             with suppress(_Stopped):
                 token_actor = await self._say_hello()
-                await self._watched(lambda: self._read_events(token_actor))
+                await self._restarted_when_due(lambda: self._read_events(token_actor))
             if self._token_actor is not None:
                 await self._look_on()
         except (ConnectionClosed, ActorDeadError):
@@ -288,7 +288,7 @@ class SocketConnection:
         # The path as the browser asked for the page by it, so that routes are the same here.
         on_load = self._site.on_load.get(self._router.path, ())
         attach = Attach(self, on_load, hello.shown, hello.nth, instead_of)
-        await self._watched(lambda: token_actor.mailbox.post_when_room(attach))
+        await self._restarted_when_due(lambda: token_actor.mailbox.post_when_room(attach))
         self._token_actor = token_actor
 
     async def _come_back(self, hello: Hello, token: str) -> bool:
@@ -300,7 +300,7 @@ class SocketConnection:
         while True:
             contest = self._contest = _Contest()
             await self._attach(hello, token, gone)
-            await self._watched(contest.decided.wait)
+            await self._restarted_when_due(contest.decided.wait)
             self._contest = None
             if not contest.rivals:
                 return True
@@ -411,7 +411,7 @@ class SocketConnection:
 
     # ---- what is due -----------------------------------------------------------------------
 
-    async def _watched(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _restarted_when_due(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what may be cut off and begun anew, and look after the connection meanwhile.
 
         Raises:

@@ -29,7 +29,7 @@ class InFlight:
         >>> in_flight.add(1, 40_000)
         >>> in_flight.has_room_for(40_000), in_flight.has_room_for(100)
         (False, True)
-        >>> in_flight.done(1)
+        >>> in_flight.note_done(1)
         >>> in_flight.has_room_for(40_000)
         True
     """
