@@ -521,6 +521,19 @@ class VarChange(Record, frozen=True, eq=False):
     operations: tuple[Operation, ...]
 
 
+def scalar_set(log: Log) -> VarSet | None:
+    """Give the one change of a turn that has assigned a scalar and no more; None for other turns.
+
+    Most do no more. Such a change needs not be folded: it says all there is.
+    """
+    entries = log.entries
+    if len(entries) == 1:
+        [entry] = entries
+        if type(entry) is VarSet and entry.target.var.is_plain:
+            return entry
+    return None
+
+
 def fold(log: Log) -> list[VarChange]:
     """Give what a log did to each var, in sum; nothing for vars that read as before."""
     simple = _fold_scalars(log.entries)

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 import attrs
 
 from actorstate.exceptions import SnapshotError
-from actorstate.state.changes import Log, VarChange, fold
+from actorstate.state.changes import Log, VarChange, VarSet, fold, scalar_set
 from actorstate.state.commit import Commit
 from actorstate.state.convert import same_json
 from actorstate.state.evaluation import ROUTER, ComputedVars
@@ -135,19 +135,24 @@ class StateTree:
 
     def as_commit(self, log: Log) -> Commit | None:
         """Give what a turn did, for the store and for pages; None if that is nothing."""
+        only = scalar_set(log) if not self.computed.is_read else None
+        if only is not None and only.target.is_stored:  # the common case
+            return self._as_small_commit(only)
         changes = fold(log)
         shown = computed = self.computed.operations() if self.computed.is_read else ()
         if not changes and not computed:
             return None
-        if len(changes) == 1 and changes[0].place.is_stored:  # the common case
-            [change] = changes
-            if not change.place.var.is_backend:
-                shown = change.operations + computed
-            return Commit(self.version + 1, change.operations, shown)
         for change in reversed(changes):
             if not change.place.var.is_backend:
                 shown = change.operations + shown
         return Commit(self.version + 1, self._for_store(changes), shown)
+
+    def _as_small_commit(self, only: VarSet) -> Commit | None:
+        var, value = only.target.var, only.target.value()
+        if same_json(only.old, value):
+            return None
+        operations = (Operation("replace", var.pointer, value),)
+        return Commit(self.version + 1, operations, () if var.is_backend else operations)
 
     def _for_store(self, changes: Sequence[VarChange]) -> tuple[Operation, ...]:
         """Give the operations on the snapshot: whole values of what it does not have yet."""
