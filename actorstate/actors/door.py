@@ -211,13 +211,13 @@ class TokenDoor:
         await self._new_block(self).enter()
         return state
 
-    async def leave(self, error: BaseException | None) -> None:
-        """End the turn that was entered; see `Block.leave`."""
+    def leave(self, error: BaseException | None) -> Awaitable[None]:
+        """End the turn that was entered; see `Block.leave`. To be awaited at once."""
         block = self.current_block()
         if block is None or not block.is_mine:
             message = "`async with self` is left by another task than entered it; nothing was done"
             raise RuntimeError(message)
-        await block.leave(error)
+        return block.leave(error)
 
     def current_block(self) -> Block | None:
         """Give the block that the running code is in, if it is in one."""
