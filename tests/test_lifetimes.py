@@ -92,6 +92,22 @@ class Living(Root):
             self.value += 1
 
     @background
+    async def leave_one_behind(self, seconds: float) -> None:
+        """Hold the turn of another token, while one that a block here has left behind wants its."""
+        async with trio.open_nursery() as nursery:
+            async with self:
+                self.value += 1
+                nursery.start_soon(self._add_after, seconds)
+            async with current_app().modify_state("another") as state:
+                await trio.sleep(1)
+                state.get_substate(Living).value += 1
+
+    async def _add_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        async with self:
+            self.value += 1
+
+    @background
     async def add_there_too(self, token: str) -> None:
         async with self:
             self.value += 1
@@ -240,6 +256,34 @@ async def test_of_many_turns_of_one_task_the_open_one_ends_and_the_others_never_
 ) -> None:
     assert await leave_with(store, ("side_by_side",), after=1.5) == pytest.approx(0.5)
     assert await stored(store) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.75])
+async def test_what_a_block_has_left_behind_begins_no_turn_once_its_task_is_to_end(
+    store: MemoryStore, autojump_clock: MockClock, seconds: float
+) -> None:
+    assert await leave_with(store, ("leave_one_behind", seconds)) == pytest.approx(0.5)
+    assert await stored(store) == (2 if seconds < 0.5 else 1)
+    assert await stored(store, "another") == 1
+
+
+async def test_who_gets_a_turn_when_its_task_is_to_end_gives_it_back(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    async def hold(app: App) -> None:
+        async with app.modify_state(TOKEN) as state:
+            await trio.sleep(0.65)
+            state.get_substate(Living).value += 10
+
+    async with trio.open_nursery() as outside, App(root=Root, store=store) as app:
+        tell(app, "leave_one_behind", 0.2)
+        await trio.sleep(0.1)
+        outside.start_soon(hold, app)  # to 0.75, and the task to 1.0
+        await trio.sleep(0.4)
+        left = trio.current_time()
+    assert trio.current_time() - left == pytest.approx(0.5)
+    assert await stored(store) == 11
+    assert await stored(store, "another") == 1
 
 
 async def test_a_block_that_has_begun_may_take_the_turn_of_another_token(

@@ -330,6 +330,26 @@ async def test_a_block_that_is_held_for_too_long_is_undone_and_raises_turn_timeo
         assert state.get_substate(Held).seen == ["TurnTimeoutError"]
 
 
+@pytest.mark.parametrize("method", ["hold_a_block", "hold_a_shielded_block"])
+async def test_who_gets_the_turn_after_one_that_was_held_for_too_long_has_it_alone(
+    app: App, method: str, autojump_clock: MockClock
+) -> None:
+    async def hold_next() -> None:
+        async with app.modify_state(TOKEN) as state:
+            held = state.get_substate(Held)
+            await trio.sleep(1)
+            assert held.value == 0, "somebody else had the turn meanwhile"
+            held.value = 10
+
+    await fire(app, f"held.{method}", 20)
+    await wait_all_tasks_blocked()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold_next)
+        await wait_all_tasks_blocked()
+        await fire(app, "held.add")
+    assert await value_of(app) == 11
+
+
 async def test_a_block_is_undone_to_its_last_yield_when_it_is_held_for_too_long(
     app: App, told: list[Any], autojump_clock: MockClock
 ) -> None:
