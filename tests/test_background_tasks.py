@@ -179,6 +179,11 @@ class Generating(Root):
         yield [Generating.hear("again"), Generating.hear("outside")]  # pyright: ignore
 
     @background
+    async def chatter(self, times: int) -> AsyncIterator[Any]:
+        for number in range(times):
+            yield Generating.hear(str(number))  # pyright: ignore
+
+    @background
     async def step_in_background_and_fail(self) -> AsyncIterator[Any]:
         async with self:
             self.steps = [1]
@@ -407,6 +412,18 @@ async def test_a_task_may_return_an_event(
     await fire(ref, Generating.return_an_event)
     await settle(app)
     assert client.state["root.generating"]["heard"] == ["returned"]
+
+
+async def test_a_task_that_triggers_more_than_the_mailbox_holds_waits_for_room() -> None:
+    async with App(root=Root, mailbox_capacity=2) as app:
+        ref = app.directory.ref(TOKEN)
+        await fire(ref, Generating.chatter, 10)
+        async with app.modify_state(TOKEN) as state:
+            await wait_all_tasks_blocked()
+            assert len(ref.mailbox) == 2
+            assert len(app.background_tasks) == 1
+        await settle(app)
+        assert state.get_substate(Generating).heard == [str(number) for number in range(10)]
 
 
 # ---- turns for others ---------------------------------------------------------------------------
