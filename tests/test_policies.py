@@ -111,6 +111,13 @@ class Working(Root):
         self.log.append(f"{name} triggered")
         return Working.resume(name, 5)
 
+    async def dawdle(self, seconds: float, cancels: bool = False) -> Any:
+        await trio.sleep(seconds)
+        return [Working.pass_on] if cancels else None
+
+    def pass_on(self) -> Any:
+        return Working.resume_in_order.cancel
+
     def cancel_both(self) -> Any:
         return [Working.queue.cancel, Working.allow.cancel]
 
@@ -721,6 +728,28 @@ async def test_what_ran_when_the_app_was_left_runs_again_with_its_arguments_as_t
         await end_of_tasks(app)
         assert sorted(await log_of(app)) == ["a", "b", "c"]
         assert sorted(began()) == ["a", "b", "c"]
+    assert await records(store) == []
+
+
+@pytest.mark.parametrize("seconds", [1, 3])
+async def test_one_that_would_replace_another_replaces_nothing_while_the_app_is_left(
+    store: FlakyStore, autojump_clock: MockClock, seconds: float
+) -> None:
+    async with App(root=Root, store=store) as app:
+        await fire(app, Working.resume_newest, "a")
+        app.directory.ref(TOKEN).tell(Event("root.working.dawdle", [seconds]))
+        app.directory.ref(TOKEN).tell(Event("root.working.resume_newest", ["b"]))
+    names = [args for _, [args, *_] in await records(store)]
+    assert names == ["a", "b"]
+
+
+async def test_one_that_waits_is_cancelled_also_while_the_app_is_left(
+    store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    async with App(root=Root, store=store) as app:
+        await fire(app, Working.resume_in_order, ["a"])
+        await fire(app, Working.resume_in_order, ["b"])
+        app.directory.ref(TOKEN).tell(Event("root.working.dawdle", [3, True]))
     assert await records(store) == []
 
 

@@ -204,8 +204,9 @@ class Tasks:
         self._running.remove(job)
         if not is_suspended:
             self.forget(job)
-        if not self._may_begin or any(one.handler is job.handler for one in self._running):
+        if not self._may_begin:
             return None
+        # Where others wait, it was the only one of its handler that ran.
         following = next((one for one in self._waiting if one.handler is job.handler), None)
         if following is not None:
             self._waiting.remove(following)
@@ -229,20 +230,22 @@ class Tasks:
         """Cancel those that run, and drop those that wait."""
         self._cancel([job for job in self._admitted if which(job)])
 
-    def cancel_elsewhere(self, name: str) -> None:
-        """Let those that run in other apps be cancelled, when their token comes back there.
+    def cancel_all_of(self, handler: Handler) -> None:
+        """Cancel those of a handler that were asked for by now, wherever they are.
 
-        Args:
-            name: their handler's, on the wire.
+        They run or wait here; or they were suspended, or not begun, since the app is being left;
+        or they run in other apps, which learn of it when their token comes back there.
         """
-        left = [record for record in self._elsewhere if record.name != name]
-        if len(left) != len(self._elsewhere):
-            self._elsewhere, self.is_saved = left, False
+        to_come = list(self._planned.values())
+        kept = [job for job in self._recorded if job not in to_come]
+        self._cancel([job for job in [*self._admitted, *kept] if job.handler is handler])
+        elsewhere = [record for record in self._elsewhere if record.name != handler.full_name]
+        if len(elsewhere) != len(self._elsewhere):
+            self._elsewhere, self.is_saved = elsewhere, False
 
     def stop(self) -> None:
         """Let no more begin, and those that run end as soon as they are in no turn."""
         self._is_stopping = True
-        self._waiting.clear()
         for job in self._running:
             if job.task is not None:
                 job.task.suspend()

@@ -341,8 +341,7 @@ class TokenActor(TrioActor):
         return ErrorContext("background task", str(job.handler), self._token, job.arguments)
 
     async def _cancel_tasks(self, handler: Handler, origin: Origin) -> None:
-        self._tasks.cancel(lambda job: job.handler is handler)
-        self._tasks.cancel_elsewhere(handler.full_name)
+        self._tasks.cancel_all_of(handler)
         await self._ledger.save_or_later()
         if await self._may_show():
             self._pages.acknowledge(origin)
