@@ -43,6 +43,7 @@ class Held(Root):
     gate: ClassVar[threading.Event]
     entered: ClassVar[trio.Event]
     writes_on: ClassVar[bool]
+    noted: ClassVar[list[type[BaseException]]] = []
     value: int = 0
     seen: list[str] = []
 
@@ -123,6 +124,16 @@ class Held(Root):
             self.value = 99
             await trio.sleep(seconds)
             yield
+
+    @background
+    async def note_at_a_yield(self) -> AsyncIterator[None]:
+        async with self:
+            self.value = 1
+            try:
+                yield
+            except BaseException as error:
+                self.noted.append(type(error))
+                raise
 
     async def catch_at_a_yield(self) -> AsyncIterator[None]:
         self.value = 1
@@ -452,6 +463,19 @@ async def test_an_error_of_the_store_that_is_caught_at_a_yield_is_raised_at_the_
     assert [str(error) for error, _ in told] == ["full", "full"]
 
 
+async def test_a_block_whose_time_is_over_while_its_yield_is_stored_is_told_at_the_yield(
+    autojump_clock: MockClock,
+) -> None:
+    Held.noted = []
+    store = SlowStore()
+    store.seconds = 20
+    async with App(root=Root, store=store, turn_timeout=10) as app:
+        await fire(app, "held.note_at_a_yield")
+        await end_of_tasks(app)
+        assert Held.noted == [TurnTimeoutError]
+        assert await value_of(app) == 1
+
+
 async def test_a_computed_var_that_never_comes_is_ended_with_the_turn_that_waits_for_it(
     app: App, told: list[Any], autojump_clock: MockClock
 ) -> None:
@@ -601,6 +625,27 @@ async def test_who_waits_in_the_block_in_a_task_of_its_own_closes_the_circle_as_
             nursery.start_soon(cross, "a", "b")
             nursery.start_soon(cross, "b", "a")
     assert await values(app, "ab") == [0, 0]
+
+
+@pytest.mark.parametrize("patience", [0.5, 5])
+async def test_who_waits_no_longer_is_in_no_circle(
+    app: App, patience: float, autojump_clock: MockClock
+) -> None:
+    """It has waited for a turn, got it or given up, and holds its own still."""
+
+    async def wait_for_a_while() -> None:
+        async with app.modify_state("a"):
+            with trio.move_on_after(patience):
+                await add_to(app, ["b"])
+            await trio.sleep(3)
+
+    async with trio.open_nursery() as nursery:
+        async with app.modify_state("b"):
+            nursery.start_soon(wait_for_a_while)
+            await trio.sleep(1)
+        await wait_all_tasks_blocked()
+        await add_to(app, ["b", "a"])
+    assert await values(app, "ab") == [1, 1 if patience < 1 else 2]
 
 
 async def test_a_task_that_the_block_does_not_wait_for_closes_no_circle(

@@ -61,7 +61,6 @@ class TurnBlock:
     async def checkpoint(self, follow_ups: tuple[FollowUp, ...]) -> None:
         """Commit what is done so far, and keep the turn; see `Block.checkpoint`."""
         turn = self._grant.turn
-        self._refuse_ended()
         await self._settle()
         end = TurnEnd(turn.checkpoint(), follow_ups, current_run.get().origin, goes_on=True)
         try:
