@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import Any as _Any
 
+from actorstate.actors.background_task import BackgroundTask as BackgroundTask
 from actorstate.actors.errors import ErrorContext as ErrorContext
-from actorstate.actors.task_actor import BackgroundTask as BackgroundTask
 from actorstate.app import App as App, current_app as current_app
 from actorstate.exceptions import (
     ActivationError as ActivationError,

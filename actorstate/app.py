@@ -16,6 +16,7 @@ from typing import Final, Self, TypeVar, TypeVarTuple, cast, final
 import attrs
 import trio
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.conductor import Conductor
 from actorstate.actors.directory import Directory
 from actorstate.actors.door import TokenDoor
@@ -27,7 +28,6 @@ from actorstate.actors.modify import ModifyState, ModifyStateFromThread
 from actorstate.actors.own_tasks import OwnTasks
 from actorstate.actors.runtime import Scope
 from actorstate.actors.services import Services
-from actorstate.actors.task_actor import BackgroundTask
 from actorstate.exceptions import PageError
 from actorstate.state.expressions import Expression
 from actorstate.state.handlers import Invocation, as_invocation

@@ -29,7 +29,7 @@ from actorstate import (
 )
 from actorstate.actors.asyncio_handlers import CLEANING_UP
 from actorstate.actors.messages import Event
-from actorstate.actors.task_scope import current_run
+from actorstate.actors.runs import current_run
 from actorstate.state.handlers import as_invocation
 
 TOKEN = "tab"  # noqa: S105 - a name, to the library

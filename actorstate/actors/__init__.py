@@ -11,6 +11,7 @@ Who there is, and what they send each other:
 - ``directory``    finds the actor of a token, activating it from its snapshot
 - ``token_actor``  owns one state tree: takes events and turn requests, one at a time
 - ``task_actor``   runs one background task, as a child of its token actor
+- ``background_task`` its handle
 - ``messages``     the frozen records that actors and connections send each other
 - ``services``     what all token actors of an app share
 - ``limits``       what an app bounds for each of its tokens
@@ -41,6 +42,7 @@ A turn, from outside the token actor:
 - ``modify``         that block for code that is no handler: ``app.modify_state``
 - ``holding``        for how long it is held, and circles of those who wait
 - ``task_scope``     how a task that takes turns is cancelled between two of them
+- ``runs``           what the running code runs as
 - ``own_tasks``      tasks that a program starts under its app
 
 - ``flavor``           whose awaitables the program's code may await

@@ -26,7 +26,8 @@ import trio_asyncio  # pyright: ignore[reportMissingTypeStubs] - it has none
 from actorstate.actors.asyncio_handlers import HandlerTask
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import ForeignTask, Runner
-from actorstate.actors.task_scope import Run, TaskScope, current_run
+from actorstate.actors.runs import Run, current_run
+from actorstate.actors.task_scope import TaskScope
 
 T = TypeVar("T")
 

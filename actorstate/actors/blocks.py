@@ -10,7 +10,7 @@ from actorstate.actors.door import Block, TokenDoor
 from actorstate.actors.foreign_blocks import ForeignTaskBlock
 from actorstate.actors.holding import Holding
 from actorstate.actors.messages import TurnEnd
-from actorstate.actors.task_scope import current_run
+from actorstate.actors.runs import current_run
 from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp

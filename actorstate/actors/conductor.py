@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.errors import ErrorContext
 from actorstate.actors.mailbox import Order
-from actorstate.actors.task_actor import BackgroundTask
 
 
 class Conductor(Order, Protocol):

@@ -17,8 +17,8 @@ from actorstate.actors.flavor import Flavor
 from actorstate.actors.futures import TrioFuture
 from actorstate.actors.holding import Asker, Holding, TurnWatch, waiting_under
 from actorstate.actors.messages import TurnRequest
+from actorstate.actors.runs import Run, current_run
 from actorstate.actors.runtime import TrioActorRef
-from actorstate.actors.task_scope import Run, current_run
 from actorstate.actors.turns import TurnGrant
 from actorstate.exceptions import ActorDeadError, ImmutableStateError, MailboxFullError
 from actorstate.state.handlers import FollowUp

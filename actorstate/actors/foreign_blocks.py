@@ -19,7 +19,7 @@ from actorstate.actors.door import TokenDoor
 from actorstate.actors.flavor import ForeignTask
 from actorstate.actors.holding import Asker, Holding, comes_of_being_overdue
 from actorstate.actors.messages import TurnEnd
-from actorstate.actors.task_scope import current_run
+from actorstate.actors.runs import current_run
 from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
 from actorstate.state.commit import Commit

@@ -10,8 +10,9 @@ import trio
 
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
+from actorstate.actors.runs import Run, current_run
 from actorstate.actors.runtime import PASSING, Scope, unwrap
-from actorstate.actors.task_scope import Run, TaskScope, current_run
+from actorstate.actors.task_scope import TaskScope
 
 logger: Final = logging.getLogger("actorstate")
 

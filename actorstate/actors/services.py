@@ -7,12 +7,12 @@ from typing import final
 
 import attrs
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.conductor import Conductor
 from actorstate.actors.errors import Reporter
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.holding import TurnWatch
 from actorstate.actors.limits import Limits
-from actorstate.actors.task_actor import BackgroundTask
 from actorstate.state.schema import Schema
 from actorstate.stores.base import CommitNow, Store
 

@@ -12,8 +12,8 @@ from typing import Any, Final, final
 
 import attrs
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.messages import Origin
-from actorstate.actors.task_actor import BackgroundTask
 from actorstate.exceptions import TooManyTasksError
 from actorstate.state.handlers import Handler, Invocation, TaskOptions
 from actorstate.state.snapshot import TaskRecord

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, final
 
 import attrs
 
+from actorstate.actors.background_task import BackgroundTask, TaskLife
 from actorstate.actors.calls import Calls
 from actorstate.actors.door import TokenDoor
 from actorstate.actors.errors import ErrorContext
@@ -44,7 +45,7 @@ from actorstate.actors.pages import Pages
 from actorstate.actors.presence import Presence
 from actorstate.actors.runtime import PASSING, Scope, TrioActor, unwrap
 from actorstate.actors.services import Services
-from actorstate.actors.task_actor import BackgroundTask, TaskActor, TaskEnd
+from actorstate.actors.task_actor import TaskActor, TaskEnd
 from actorstate.actors.tasks import Job, Tasks
 from actorstate.actors.tenure import Tenure
 from actorstate.exceptions import (
@@ -302,13 +303,15 @@ class TokenActor(TrioActor):
         return self._pages.acknowledge(origin, is_saved=is_saved)
 
     def _launch(self, job: Job) -> None:
-        job.task = BackgroundTask(self._token, str(job.handler), job.arguments)
+        life = TaskLife()
+        job.task = BackgroundTask(self._token, str(job.handler), job.arguments, life=life)
         self._services.background_tasks.add(job.task)
         if self._services.conductor is not None:
             self._services.conductor.started(job.task)
         TaskActor.start(
             self.children,
             job.task,
+            life,
             handler=job.handler,
             state=self._tree.state(job.handler.owner),
             door=self._door,

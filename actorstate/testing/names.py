@@ -12,9 +12,9 @@ from typing import Final, final
 
 import trio
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.messages import Call, StillAway, TurnRequest
-from actorstate.actors.task_actor import BackgroundTask
-from actorstate.actors.task_scope import current_run
+from actorstate.actors.runs import current_run
 from actorstate.actors.token_actor import TaskEnded
 from actorstate.state.holders import held_turns
 from actorstate.testing.tab import label_of

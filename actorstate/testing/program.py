@@ -15,9 +15,9 @@ import attrs
 import trio
 import trio.testing
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.errors import ErrorContext
 from actorstate.actors.mailbox import Mailbox
-from actorstate.actors.task_actor import BackgroundTask
 from actorstate.app import App
 from actorstate.state.definition import is_mixin
 from actorstate.state.effects import Effect

@@ -29,6 +29,7 @@ import attrs
 import trio
 import trio.testing
 
+from actorstate.actors.background_task import BackgroundTask
 from actorstate.actors.errors import ErrorContext
 from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.messages import (
@@ -37,7 +38,6 @@ from actorstate.actors.messages import (
     StillAway,
     TurnRequest,
 )
-from actorstate.actors.task_actor import BackgroundTask
 from actorstate.actors.token_actor import TaskEnded
 from actorstate.state.invocations import Invocation
 from actorstate.state.tree import StateTree
