@@ -47,6 +47,10 @@ class Living(Root):
         await trio.sleep(seconds)
         self.value += 1
 
+    async def dawdle(self) -> None:
+        self.value += 1
+        await trio.sleep_forever()
+
     async def chain(self, times: int) -> Any:
         await trio.sleep(1)
         self.value += 1
@@ -491,6 +495,18 @@ async def test_what_has_not_ended_after_the_timeout_is_cancelled_and_undone(
 ) -> None:
     assert await leave_with(store, ("add",), ("add_slowly", 100), shutdown_timeout=3) == 3
     assert await stored(store) == 1
+
+
+async def test_who_keeps_a_state_sees_nothing_of_a_turn_that_was_cut_off(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    async with App(root=Root, store=store, shutdown_timeout=0) as app:
+        async with app.modify_state(TOKEN) as state:
+            kept = state.get_substate(Living)
+        tell(app, "dawdle")
+        await wait_all_tasks_blocked()
+        assert kept.value == 1
+    assert kept.value == 0
 
 
 async def test_an_actor_that_is_cancelled_takes_no_more_messages(
