@@ -336,6 +336,36 @@ def test_one_that_raises_is_logged_keeps_its_value_and_fails_nobody(
     }  # fmt: skip
 
 
+class Fragile(State, root=True):
+    divisor: int = 1
+    broken: ClassVar[list[str]] = []
+
+    @computed
+    def quotient(self) -> int:
+        if Fragile.broken:
+            raise OSError(Fragile.broken[0])
+        return 10 // self.divisor
+
+
+@pytest.mark.parametrize("undone_turns", [1, 2, 3])
+def test_one_that_fails_after_turns_were_undone_has_the_value_of_the_last_that_was_not(
+    undone_turns: int,
+) -> None:
+    Fragile.broken.clear()
+    tree = StateTree(Schema.of(Fragile), "token", NoDoor())
+    state = tree.state(Fragile)
+    assert state.quotient == 10
+    for divisor in range(2, 2 + undone_turns):
+        turn = tree.open_turn("undone")
+        hold(turn)
+        state.divisor = divisor
+        assert state.quotient == 10 // divisor
+        turn.roll_back()
+        release(turn)
+    Fragile.broken.append("no longer")
+    assert state.quotient == 10
+
+
 def test_one_that_never_had_a_value_says_so_and_shows_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -624,6 +654,18 @@ def test_a_turn_that_ends_while_an_async_one_awaits_is_not_missed(
     with pytest.raises(StopIteration):
         task.run(next, reading)
     assert drive(state.slow) == ("c!" if end == "commit" else "a!")
+
+
+def test_one_that_read_another_that_came_too_late_is_in_doubt_as_that_is(later: StateTree) -> None:
+    state = later.state(Later)
+    task, reading = copy_context(), state.slower.__await__()
+    assert task.run(next, reading) == "pausing"  # in the one below, which has read a
+    with Change(later):
+        state.word = "b"
+    with pytest.raises(StopIteration) as stopped:
+        task.run(next, reading)
+    assert stopped.value.value == "a!?"
+    assert drive(state.slower) == "b!?"
 
 
 def test_of_two_that_compute_it_at_once_the_later_state_counts(later: StateTree) -> None:

@@ -238,7 +238,10 @@ class ComputedVars:
         var = evaluation.var
         cell = self._cells.setdefault(var, _Cell())
         self.notice()
-        is_late = any(self.stamp(source) != stamp for source, stamp in evaluation.read.items())
+        is_late = any(
+            source in self._doubtful or self.stamp(source) != stamp
+            for source, stamp in evaluation.read.items()
+        )
         if is_late and cell.value is not MISSING:
             self._doubtful.add(var)  # another may have computed it since, from what is now
             return
@@ -261,10 +264,10 @@ class ComputedVars:
             if var in self._undone:  # its last value is not that of a turn that was undone
                 self._take(var, cell, *self._undone.pop(var))
             return
-        self._undone.pop(var, None)
+        before = self._undone.pop(var, (cell.value, cell.plain))
         plain = var.shape.to_plain(result)
         if self.tree.turn is not None:
-            self._before.setdefault(var, (cell.value, cell.plain))
+            self._before.setdefault(var, before)
         if cell.value is MISSING or not _reads_the_same(cell.plain, plain):
             self._take(var, cell, result, plain)
 
