@@ -503,6 +503,68 @@ async def test_a_cancelled_task_meets_the_cancellation_that_its_code_knows(
     assert world.errors == []
 
 
+@pytest.mark.parametrize("way", ["cancel", "scope"])
+async def test_who_only_lets_others_run_is_cancelled_there_and_its_block_undone(
+    world: World, way: str
+) -> None:
+    scope = trio.CancelScope()
+
+    async def code(log: Log) -> None:
+        with scope:
+            async with log:
+                log.note("undone")
+                for _ in range(100_000):
+                    await asyncio.sleep(0)
+
+    with trio.fail_after(5):
+        task = await world.task(code)
+        await trio.sleep(0.01)
+        (task if way == "cancel" else scope).cancel()
+        await task.wait()
+    assert (await world.state()).lines == []
+    assert world.errors == []
+
+
+async def test_asyncio_itself_cancels_who_only_lets_others_run(world: World) -> None:
+    seen: list[str] = []
+
+    async def code(log: Log) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            seen.append(f"cancelled, {task.uncancel()} to come")
+        await asyncio.sleep(0)
+
+    await world.run("event", code)
+    assert seen == ["cancelled, 0 to come"]
+    assert world.errors == []
+
+
+async def test_what_goes_wrong_beside_a_cancellation_is_told_without_it(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep(100)
+        finally:
+            raise ValueError("at the end")
+
+    async def code(log: Log) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_at_the_end)
+            await asyncio.sleep(100)
+
+    task = await world.task(code)
+    await wait_all_tasks_blocked()
+    task.cancel()
+    await task.wait()
+    await wait_all_tasks_blocked()
+    assert world.raised == [ValueError]
+
+
 async def test_a_task_cancelled_as_it_waits_for_its_turn_meets_it_as_well(
     world: World, autojump_clock: MockClock
 ) -> None:

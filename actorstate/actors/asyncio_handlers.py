@@ -114,6 +114,9 @@ class HandlerTask(asyncio.Future[Any]):
         except BaseException as error:
             if _is_of_cancellation(error):  # if it was trio that cancelled, say it in trio's words
                 await trio.lowlevel.checkpoint_if_cancelled()
+            elif isinstance(error, BaseExceptionGroup) and _is_cancelled():
+                group = cast("BaseExceptionGroup[BaseException]", error)
+                raise _without_cancellation(group) from group.__cause__
             raise
         finally:
             _current_loop.reset(outer)
@@ -134,7 +137,10 @@ class HandlerTask(asyncio.Future[Any]):
             value = error = None
             try:
                 if awaited is None:  # asyncio's way to let others run
-                    yield from self._wait_for(_soon(loop)).__await__()
+                    pause = _soon(loop)
+                    yield from self._wait_for(pause).__await__()
+                    if pause.cancelled():  # the handler, which does not have it, cannot ask it
+                        raise asyncio.CancelledError  # noqa: TRY301 - as if it had asked
                 elif isinstance(awaited, asyncio.Future):
                     future = cast("asyncio.Future[Any]", awaited)
                     yield from self._wait_for(future).__await__()
@@ -247,6 +253,15 @@ def _is_of_cancellation(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError)
 
 
+def _is_cancelled() -> bool:
+    return trio.current_effective_deadline() == -math.inf
+
+
+def _without_cancellation(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give what else is in a group than asyncio's cancellation, as trio's scopes do with theirs."""
+    return group.split(asyncio.CancelledError)[1] or group
+
+
 def _nursery_that_is_left() -> trio.Nursery | None:
     """Give the nursery for whose tasks the running one waits, if it waits for any."""
     nurseries = trio.lowlevel.current_task().child_nurseries
@@ -310,6 +325,6 @@ def _is_cancelled_within(scope: trio.CancelScope) -> bool:
     """
     before, scope.shield = scope.shield, True
     try:
-        return trio.current_effective_deadline() == -math.inf
+        return _is_cancelled()
     finally:
         scope.shield = before
