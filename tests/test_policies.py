@@ -101,6 +101,12 @@ class Working(Root):
         await self._work(name)
 
     @background(resume=True)
+    async def resume_in_a_block(self) -> None:
+        async with self:
+            await trio.sleep(2)
+        await trio.sleep(100)
+
+    @background(resume=True)
     async def resume_and_fail(self) -> None:
         raise ValueError("at once")
 
@@ -739,8 +745,24 @@ async def test_one_that_would_replace_another_replaces_nothing_while_the_app_is_
         await fire(app, Working.resume_newest, "a")
         app.directory.ref(TOKEN).tell(Event("root.working.dawdle", [seconds]))
         app.directory.ref(TOKEN).tell(Event("root.working.resume_newest", ["b"]))
-    names = [args for _, [args, *_] in await records(store)]
-    assert names == ["a", "b"]
+    assert [args for _, args in await records(store)] == [["a"], ["b"]]
+    Working.ran = []
+    async with App(root=Root, store=store) as app:
+        await fire(app, Working.allow.cancel)  # brings the token to life
+        await end_of_tasks(app)
+        assert began() == ["b"]
+    assert await records(store) == []
+
+
+async def test_one_that_was_stopped_in_its_block_is_not_resumed(
+    store: FlakyStore, autojump_clock: MockClock
+) -> None:
+    async with App(root=Root, store=store) as app:
+        await fire(app, Working.resume_in_a_block)
+        await trio.sleep(1)
+        [task] = app.background_tasks
+        task.stop()
+    assert await records(store) == []
 
 
 async def test_one_that_waits_is_cancelled_also_while_the_app_is_left(

@@ -45,6 +45,7 @@ class BackgroundTask:
 
     def stop(self) -> None:
         """Cancel the task as soon as it is in no block, and so undo nothing. Does not wait."""
+        self._life.is_suspended = False
         self._life.scope.stop()
 
     def suspend(self) -> None:
@@ -52,8 +53,9 @@ class BackgroundTask:
 
         So do all tasks end when the app is left.
         """
-        # One that was cancelled before, and is still about to end, ends by that.
-        if not self._life.scope.cancel_scope.cancel_called:
+        # One that was cancelled or stopped before, and is still about to end, ends by that.
+        is_ending = self._life.scope.is_stopping or self._life.scope.cancel_scope.cancel_called
+        if not is_ending:
             self._life.is_suspended = True
         self._life.scope.stop()
 

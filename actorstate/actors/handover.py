@@ -15,7 +15,7 @@ Whether the token is held, and who waits for it, is known by the `Tenure`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, final
 
@@ -258,9 +258,21 @@ class Handover:
         store, apps = self._services.store, {record.at for record in snapshot.tasks}
         apps -= {"", self._services.owner}
         alive = {app for app in apps if await store.is_alive(app)}
-        for record in self._tasks.reconcile(snapshot.tasks, alive):
-            self._resume(record)
+        left = self._tasks.reconcile(snapshot.tasks, alive)
+        for number, record in enumerate(left):
+            if not self._is_replaced(record, left[number + 1 :]):
+                self._resume(record)
         self._tasks.is_saved = self._tasks.records() == snapshot.tasks
+
+    def _is_replaced(self, record: TaskRecord, later: Sequence[TaskRecord]) -> bool:
+        """Tell whether one that was asked for later is to run in the place of a task.
+
+        It was asked for when the app was being left already, and had not replaced this one yet.
+        """
+        handler = self._services.schema.find(record.name)
+        options = handler.options if handler is not None else None
+        replaces = options is not None and options.overlap == "replace"
+        return replaces and any(one.name == record.name for one in later)
 
     def _queue(self, record: CallRecord) -> None:
         """Put a call into the mailbox that an owner of the token did not come to."""

@@ -80,15 +80,20 @@ class Schema:
         """
         handler = self._handlers.get(name)
         if handler is None:
-            path, _, method = name.rpartition(".")
-            handler = self._look_up(path, method)
-            if handler is None:  # a canceller's own name is that of the task and another word
-                path, _, task = path.rpartition(".")
-                handler = self._look_up(path, f"{task}.{method}")
+            handler = self.find(name)
             if handler is None:
                 message = f"no handler {name!r}"
                 raise UnknownHandlerError(message)
             self._handlers[name] = handler
+        return handler
+
+    def find(self, name: str) -> Handler | None:
+        """Give the handler of a name from the wire; None if there is none."""
+        path, _, method = name.rpartition(".")
+        handler = self._look_up(path, method)
+        if handler is None:  # a canceller's own name is that of the task and another word
+            path, _, task = path.rpartition(".")
+            handler = self._look_up(path, f"{task}.{method}")
         return handler
 
     def callable(self, name: str) -> Handler:
