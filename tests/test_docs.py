@@ -271,7 +271,9 @@ def codes_in_the_package() -> set[str]:
             match node:
                 case ast.Call(ast.Name("Failure"), args=[ast.Constant(value=code), *_]):
                     codes.add(str(code))
-                case ast.Call(ast.Attribute(attr="reject"), args=[_, ast.Constant(value=code), *_]):
+                case ast.Call(
+                    ast.Attribute(attr="reject" | "warn"), args=[_, ast.Constant(value=code), *_]
+                ):
                     codes.add(str(code))
                 case _:
                     pass

@@ -113,6 +113,9 @@ class Working(Root):
     def trigger_and_fail(self) -> Any:
         return [Working.resume("triggered"), Working.resume(3)]  # pyright: ignore
 
+    def trigger_many(self, count: int) -> Any:
+        return [Working.allow(str(number)) for number in range(count)]  # pyright: ignore
+
     def trigger(self, name: str) -> Any:
         self.log.append(f"{name} triggered")
         return Working.resume(name, 5)
@@ -390,6 +393,19 @@ async def test_beyond_max_tasks_one_is_not_started_and_its_page_is_told(
     await fire(app, Working.allow, "f", seq=6)
     await end_of_tasks(app)
     assert sorted(await log_of(app)) == ["a", "b", "c", "d", "f"]
+
+
+async def test_a_page_is_told_also_if_its_event_has_triggered_the_one_too_many(
+    app: App, autojump_clock: MockClock
+) -> None:
+    client, other = join(app), join(app, "other")
+    await fire(app, Working.trigger_many, 6, seq=1)
+    await wait_all_tasks_blocked()
+    assert [(failure.code, failure.seq) for failure in client.failures] == [
+        ("too_many_tasks", None), ("too_many_tasks", None),
+    ]  # fmt: skip
+    assert client.ack == 1
+    assert other.failures == []
 
 
 async def test_those_that_wait_count_and_one_that_replaces_does_not(

@@ -288,6 +288,13 @@ class Pages:
             self._send(origin, Failure(code, message, origin.seq, where))
             self.acknowledge(origin)
 
+    def warn(self, origin: Origin, code: str, message: str) -> None:
+        """Tell a page what did not follow from an event of its, which may be settled already."""
+        if origin.seq is not None:
+            self.reject(origin, code, message)
+        else:
+            self._send(origin, Failure(code, message))
+
     def acknowledge(self, origin: Origin, *, is_saved: bool = False) -> None:
         """Tell the page that sent an event that it is done, where no patch says so.
 

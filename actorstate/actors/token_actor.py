@@ -287,7 +287,7 @@ class TokenActor(TrioActor):
             logger.warning("token %s: %s", token_label(self._token), error)
             self._services.reporter.report(error, self._context_of(job))
             await self._ledger.save_or_later()
-            return self._pages.reject(
+            return self._pages.warn(
                 origin, "too_many_tasks", f"{handler.full_name} was not started: too many run"
             )
         try:
