@@ -11,7 +11,15 @@ import asyncio
 import copy
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
@@ -122,6 +130,8 @@ class Program:
     flavor: str = "trio"
     """What handlers await: what is ``trio``'s, ``asyncio``'s, or now this and now that: ``mixed``.
     With ``asyncio``, those outside are tasks of asyncio's."""
+    never_waits: bool = False
+    """Whether its store does not, so that turns are concluded in the step of their holder."""
 
 
 FLAVORS = ("trio", "asyncio", "mixed")
@@ -167,6 +177,7 @@ def programs(  # noqa: PLR0913 - all by name
         schedules if stores else st.just((0,)),
         st.just(5) if timeouts else st.just(NEVER),
         st.sampled_from(flavors),
+        st.booleans(),
     )
 
 
@@ -219,12 +230,37 @@ class DrawnStore(MemoryStore):  # pyright: ignore[reportGeneralTypeIssues] - fin
         await super().commit(lease, commit)
 
     async def history(self, token: str, commit: Commit | None = None) -> list[str]:
-        """Give what is in the snapshot, or would be after a commit."""
+        """Give what is in the snapshot, or would be after a commit. Waits for nothing."""
         snapshot = await self.peek(token)
         values: Any = copy.deepcopy(snapshot.values) if snapshot else {}
         if commit is not None:
             apply(values, commit.changes)
         return values.get("play_root.playing", {}).get("history", [])
+
+
+class ImmediateDrawnStore(DrawnStore):
+    """Fails as a program says, and takes no time."""
+
+    def commit_now(self, lease: Any, commit: Commit) -> None:
+        seconds = self._schedule[self.commits % len(self._schedule)]
+        self.commits += 1
+        if seconds < 0:
+            there, to_be = (_at_once(self.history(lease.token, one)) for one in (None, commit))
+            self.failed |= set(to_be) - set(there)
+            raise StoreDown
+        super().commit_now(lease, commit)
+
+    async def commit(self, lease: Any, commit: Commit) -> None:
+        self.commit_now(lease, commit)
+
+
+def _at_once(awaited: Coroutine[Any, Any, T]) -> T:
+    try:
+        awaited.send(None)
+    except StopIteration as stop:
+        return stop.value
+    message = f"{awaited} waits"
+    raise AssertionError(message)
 
 
 class World:
@@ -469,7 +505,8 @@ class Player:
         self.answered = 0
         self.errors: list[tuple[BaseException, ErrorContext]] = []
         self.is_left = False
-        self.store = DrawnStore(program.store)
+        kind = ImmediateDrawnStore if program.never_waits else DrawnStore
+        self.store = kind(program.store)
         self.app = App(
             root=PlayRoot,
             store=self.store,

@@ -35,6 +35,7 @@ from programs import (
 
 from actorstate import ActorDeadError, Effect, ImmutableStateError, TurnTimeoutError
 from actorstate.actors.messages import Failure, Welcome
+from actorstate.stores.base import immediate_commit
 from actorstate.web.protocol import encode
 
 ONE_YIELD = Program((Script("task", 0, (Block(0, (Step("apply", 1), Step("yield"))),)),))
@@ -308,8 +309,10 @@ def test_a_turn_of_a_program_is_overdue() -> None:
     assert sorted(outcome.history) == ["0.0/0", "0.0/0!/0", "1.0/0"]
 
 
-def test_a_store_of_a_program_is_down() -> None:
-    player = Player(DOWN)
+@pytest.mark.parametrize("never_waits", [False, True])
+def test_a_store_of_a_program_is_down(never_waits: bool) -> None:
+    player = Player(attrs.evolve(DOWN, never_waits=never_waits))
+    assert (immediate_commit(player.store) is not None) == never_waits
     in_virtual_time(player.play)
     assert isinstance(player.store, DrawnStore)
     assert player.store.failed
