@@ -680,3 +680,66 @@ def test_of_two_that_compute_it_at_once_the_later_state_counts(later: StateTree)
     assert stopped.value.value == "b!"
     assert drive(state.slow) == "b!"
     assert Later.log.count("begin b") == 1
+
+
+def undone(tree: StateTree, write: Any) -> None:
+    turn = tree.open_turn("undone")
+    hold(turn)
+    write()
+    release(turn)
+    turn.roll_back()
+
+
+def test_one_that_raises_keeps_its_last_value_whatever_was_undone_before_that() -> None:
+    tree = StateTree(Schema.of(Failing), "token", NoDoor())
+    state = tree.state(Failing)
+
+    def divide_by(divisor: int) -> int:
+        state.divisor = divisor
+        return state.quotient
+
+    assert state.quotient == 10
+    undone(tree, lambda: divide_by(5))
+    with Change(tree):
+        assert divide_by(2) == 5
+    undone(tree, lambda: divide_by(1))
+    with Change(tree):
+        assert divide_by(0) == 5
+
+
+def test_one_that_was_first_computed_in_a_turn_that_was_undone_keeps_what_was_seen_since() -> None:
+    tree = StateTree(Schema.of(Failing), "token", NoDoor())
+    state = tree.state(Failing)
+    undone(tree, lambda: state.quotient)
+    assert state.quotient == 10
+    with Change(tree):
+        state.divisor = 0
+        assert state.quotient == 10
+
+
+def test_a_page_is_first_told_of_one_as_it_is_by_then(tree: StateTree) -> None:
+    assert tree.state(Cart).total == 3
+    with Change(tree):
+        tree.state(Cart).prices.append(4)
+    assert shown(tree)["total"] == 7
+
+
+def test_a_checkpoint_has_what_follows_from_what_was_done(tree: StateTree) -> None:
+    assert shown(tree)["total"] == 3
+    turn = tree.open_turn("test")
+    hold(turn)
+    tree.state(Cart).prices.append(4)
+    commit = turn.checkpoint()
+    assert commit is not None
+    assert {one.path: one.value for one in commit.operations}["/root.cart/total"] == 7
+    turn.note_stored(commit)
+    release(turn)
+    turn.roll_back()
+
+
+def test_an_async_one_that_reads_an_async_one_in_doubt_awaits_it(later: StateTree) -> None:
+    state = later.state(Later)
+    assert drive(state.slower) == "a!?"
+    with Change(later):
+        state.word = "b"
+    assert drive(state.slower) == "b!?"

@@ -344,3 +344,25 @@ def test_actors_run_in_the_trio_thread_alone() -> None:
 
     trio.run(main)
     assert threads == {threading.get_ident()}
+
+
+async def test_an_actor_that_is_cancelled_while_it_starts_takes_no_message() -> None:
+    log: list[Any] = []
+    async with trio.open_nursery() as nursery:
+        ref = Recorder.start(Scope(nursery), log)
+        ref.tell("message")
+        nursery.cancel_scope.cancel()
+    assert log == ["started", "ended"]
+
+
+async def test_a_failure_after_an_early_answer_is_told_as_it_is(scope: Scope) -> None:
+    class Early(Recorder):
+        async def on_receive(self, message: Any) -> None:
+            self.reply("answer")
+            raise message
+
+    log: list[Any] = []
+    error = ValueError("late failure")
+    assert await Early.start(scope, log).ask(error, block=False) == "answer"
+    await wait_all_tasks_blocked()
+    assert ("failed", error) in log
