@@ -830,3 +830,55 @@ async def test_a_page_that_came_back_after_a_rest_is_not_new(autojump_clock: Moc
             await trio.sleep(5)
             assert len(app.directory) == 0
         assert not [notice for notice in page.notices[1:] if isinstance(notice, Welcome)]
+
+
+# ---- what is seen of a token that was elsewhere, or is gone -------------------------------------
+
+
+async def test_of_a_token_that_was_deleted_nothing_is_shown_that_changed_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as app:
+        page = join(app)
+        await add(app)
+        await store.delete(TOKEN)
+        owned(app, "look", seq=1)
+        await wait_all_tasks_blocked()
+        assert (page.effects, page.ack, page.closed) == ([], 0, True)
+
+
+async def test_what_a_deleted_token_had_is_not_there_any_more(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as app:
+        page = join(app)
+        await add(app)
+        await store.delete(TOKEN)
+        with pytest.raises(LeaseLostError):
+            await add(app)
+        assert await add(app) == page.state["root.owned"]["count"] == 1
+
+
+async def test_the_same_state_of_a_later_version_is_not_taken_for_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as two:
+        page = join(one)
+        for app, amount in ((one, 1), (two, 1), (two, -1), (one, 1)):
+            await add(app, amount)
+        snapshot = await store.peek(TOKEN)
+        assert snapshot is not None
+        assert (snapshot.version, page.version) == (4, 4)
+
+
+async def test_a_commit_pays_what_is_owed_from_before() -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as app:
+        await add(app)
+        join(app)
+        owned(app, "look", seq=1)
+        await add(app)
+        snapshot = await store.peek(TOKEN)
+        assert snapshot is not None
+        assert snapshot.done == {"page": 1}
