@@ -8,7 +8,7 @@ import math
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set as AbstractSet
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self, TypeVar, TypeVarTuple, cast, final
@@ -528,7 +528,8 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
     def start_soon(self, async_fn: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """Start a task of your own under the app; from any thread, and any trio run.
 
-        It is cancelled when the app is left, but not in the middle of a `modify_state`. What it
+        It is cancelled when the app is left, but not in the middle of a `modify_state`. From
+        another trio run it is started soon, and not at all if the app is left before. What it
         raises is logged, told to ``on_error``, and harms nobody else.
 
         Raises:
@@ -541,7 +542,12 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         elif running.is_here:
             start()
         else:  # in another run, which must not be blocked
-            running.trio_token.run_sync_soon(start)
+
+            def start_if_open() -> None:
+                with suppress(RuntimeError):  # of the nursery: the app was left meanwhile
+                    start()
+
+            running.trio_token.run_sync_soon(start_if_open)
 
     async def serve(  # noqa: PLR0913 - what a port has to know, all but its address by name
         self,

@@ -534,6 +534,30 @@ async def test_a_task_of_its_own_is_started_from_another_trio_run(app: App) -> N
     assert started == [here]
 
 
+async def test_what_another_trio_run_starts_as_the_app_is_left_comes_to_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """Its call comes in the step in which the last task of the app ends."""
+
+    async def start() -> None:
+        await trio.lowlevel.checkpoint()
+        current_app().start_soon(pytest.fail, "it was begun")  # pyright: ignore[reportArgumentType]
+
+    async def end_last() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(trio.run, start))
+        thread.start()
+        thread.join()
+
+    async with App(root=Root, shutdown_timeout=0) as app:
+        app.start_soon(end_last)
+        await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()
+    assert not app.is_running
+
+
 async def test_a_turn_is_refused_in_another_trio_run(app: App) -> None:
     async def modify() -> None:
         with pytest.raises(RuntimeError, match="in another trio run than the running code"):
