@@ -139,8 +139,8 @@ class HandlerTask(asyncio.Future[Any]):
                 if awaited is None:  # asyncio's way to let others run
                     pause = _soon(loop)
                     yield from self._wait_for(pause).__await__()
-                    if pause.cancelled():  # the handler, which does not have it, cannot ask it
-                        raise asyncio.CancelledError  # noqa: TRY301 - as if it had asked
+                    if pause.cancelled():  # the handler has no hold of it, to fetch this itself
+                        raise asyncio.CancelledError  # noqa: TRY301 - goes to the handler, below
                 elif isinstance(awaited, asyncio.Future):
                     future = cast("asyncio.Future[Any]", awaited)
                     yield from self._wait_for(future).__await__()

@@ -338,8 +338,7 @@ class Pages:
         if page_load is None:
             page_load = self.loads[origin.instance] = PageLoad()
             self._forget_old()
-        if origin.seq > page_load.done:  # noqa: PLR1730 - `max` is a call, and each event is here
-            page_load.done = origin.seq
+        page_load.done = max(page_load.done, origin.seq)
 
     def owed(self, origin: Origin) -> tuple[tuple[str, int], ...]:
         """Give which events are done that the snapshot does not know of, with one that is now."""

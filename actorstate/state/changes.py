@@ -548,10 +548,7 @@ def fold(log: Log) -> list[VarChange]:
 
 
 def _fold_scalars(entries: Iterable[Entry]) -> list[VarChange] | None:
-    """Fold the log of a turn that only assigned scalars: most do, and need no more than this.
-
-    (For one assignment 3.5 us, against 6 us by the general way.)
-    """
+    """Fold the log of a turn that only assigned scalars, in half the time of the general way."""
     before: dict[VarPlace, Any] = {}
     for entry in entries:
         if type(entry) is not VarSet or entry.target.var.holds_nodes:

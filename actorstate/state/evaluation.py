@@ -164,7 +164,7 @@ class ComputedVars:
 
     def refresh(self, var: Computed[Any], chain: tuple[Computed[Any], ...] = ()) -> None:
         """Compute a var again if it has to be."""
-        if self.confirm(var, chain):
+        if self.revalidate(var, chain):
             return
         evaluation = Evaluation(self, var, chain)
         writing_again = forbid_writing()
@@ -182,7 +182,7 @@ class ComputedVars:
         self, var: Computed[Any], chain: tuple[Computed[Any], ...] = ()
     ) -> Generator[Any, Any, None]:
         """Compute an async var again if it has to be. To be driven by an ``await``."""
-        if self.confirm(var, chain):
+        if self.revalidate(var, chain):
             return
         evaluation = Evaluation(self, var, chain)
         writing_again = forbid_writing()
@@ -201,7 +201,7 @@ class ComputedVars:
             self._awaiting -= 1
         self._keep(evaluation, result)
 
-    def confirm(self, var: Computed[Any], chain: tuple[Computed[Any], ...]) -> bool:
+    def revalidate(self, var: Computed[Any], chain: tuple[Computed[Any], ...]) -> bool:
         """Confirm the value that a var has, if it still stands; tell whether it does.
 
         Raises:

@@ -109,7 +109,7 @@ async def connected_loop(ref: Any, events: list[Event], page: Page) -> float:
     with clock(figures):
         for event in events:
             assert ref.tell_at_once(event)
-            [patch] = page.outbox[-1:]
+            patch = page.outbox[-1]
             assert isinstance(patch, Patch)
             assert patch.ack == event.seq
             await trio.lowlevel.checkpoint()
