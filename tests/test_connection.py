@@ -358,6 +358,17 @@ async def test_without_a_bound_nobody_is_closed_for_silence(
         assert peer.code is None
 
 
+async def test_who_waits_for_room_is_not_taken_for_silent(autojump_clock: MockClock) -> None:
+    async with wired(mailbox_capacity=1, ping_interval=20, ping_timeout=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        async with app.modify_state(peer.token):
+            for _ in range(5):
+                peer.fire("add")
+            await trio.sleep(55)
+        await wait_all_tasks_blocked()
+        assert (peer.code, peer.frames[-1]["ack"]) == (None, 5)
+
+
 # ---- fast clients -------------------------------------------------------------------------------
 
 
@@ -439,6 +450,27 @@ async def test_nothing_is_read_after_a_message_that_was_too_large(
         await trio.sleep(0.29)  # a little less than the closing may take
         async with app.modify_state(peer.token) as state:
             assert state.get_substate(Wire).count == 1
+
+
+async def test_pongs_beyond_the_rate_come_to_nothing_and_no_more() -> None:
+    async with wired(rate_limit=10, rate_burst=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        for _ in range(30):
+            peer.send(t="pong")
+        await wait_all_tasks_blocked()
+        assert (peer.code, peer.of("error")) == (None, [])
+
+
+async def test_large_events_that_change_nothing_make_room_for_others_too() -> None:
+    async with wired(max_message_bytes=100_000) as (app, nursery):
+        peer = await connect(app, nursery)
+        async with app.modify_state(peer.token):
+            for number in range(10):
+                peer.fire("nothing", str(number) * 30_000)
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        assert [error["seq"] for error in peer.of("error")] == list(range(1, 11))
+        assert peer.frames[-1]["ack"] == 10
 
 
 # ---- tabs ---------------------------------------------------------------------------------------
@@ -578,6 +610,33 @@ async def test_who_leaves_while_it_waits_for_its_tab_leaves_nothing_behind(
         assert not actor._pages.is_anyone_here
 
 
+async def test_two_that_ask_for_one_tab_at_once_both_hear_that_it_is_alive(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        first = await connect(app, nursery)
+        twins = [Peer(await app.open_site()) for _ in range(2)]
+        for number, twin in enumerate(twins):
+            nursery.start_soon(twin.connection.run)
+            twin.hello(token=first.token, instance=f"twin {number}")
+        await wait_all_tasks_blocked()
+        assert len({first.token, *(twin.token for twin in twins)}) == 3
+        await trio.sleep(5)
+        assert [peer.code for peer in (first, *twins)] == [None] * 3
+
+
+async def test_a_tab_is_given_back_at_once_when_the_socket_ends_that_was_asked_for_a_sign(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)
+        new = await connect(app, nursery, token=old.token, instance="reloaded")
+        assert (new.frames, len(old.of("ping"))) == ([], 1)
+        old.link.cut()
+        await wait_all_tasks_blocked()
+        assert (new.token, trio.current_time()) == (old.token, 0)
+
+
 # ---- coming back to a version -------------------------------------------------------------------
 
 
@@ -666,65 +725,3 @@ async def test_a_token_that_was_at_rest_has_another_history(autojump_clock: Mock
         new = await come_back(app, nursery, old)
         assert "state" in new.frames[0]
         assert new.frames[0]["history"] != old.frames[0]["history"]
-
-
-# ---- what planted mutants have shown to be worth a test -----------------------------------------
-
-
-async def test_two_that_ask_for_one_tab_at_once_both_hear_that_it_is_alive(
-    autojump_clock: MockClock,
-) -> None:
-    async with wired() as (app, nursery):
-        first = await connect(app, nursery)
-        twins = [Peer(await app.open_site()) for _ in range(2)]
-        for number, twin in enumerate(twins):
-            nursery.start_soon(twin.connection.run)
-            twin.hello(token=first.token, instance=f"twin {number}")
-        await wait_all_tasks_blocked()
-        assert len({first.token, *(twin.token for twin in twins)}) == 3
-        await trio.sleep(5)
-        assert [peer.code for peer in (first, *twins)] == [None] * 3
-
-
-async def test_a_tab_is_given_back_at_once_when_the_socket_ends_that_was_asked_for_a_sign(
-    autojump_clock: MockClock,
-) -> None:
-    async with wired() as (app, nursery):
-        old = await connect(app, nursery, answers=False)
-        new = await connect(app, nursery, token=old.token, instance="reloaded")
-        assert (new.frames, len(old.of("ping"))) == ([], 1)
-        old.link.cut()
-        await wait_all_tasks_blocked()
-        assert (new.token, trio.current_time()) == (old.token, 0)
-
-
-async def test_large_events_that_change_nothing_make_room_for_others_too() -> None:
-    async with wired(max_message_bytes=100_000) as (app, nursery):
-        peer = await connect(app, nursery)
-        async with app.modify_state(peer.token):
-            for number in range(10):
-                peer.fire("nothing", str(number) * 30_000)
-            await wait_all_tasks_blocked()
-        await wait_all_tasks_blocked()
-        assert [error["seq"] for error in peer.of("error")] == list(range(1, 11))
-        assert peer.frames[-1]["ack"] == 10
-
-
-async def test_who_waits_for_room_is_not_taken_for_silent(autojump_clock: MockClock) -> None:
-    async with wired(mailbox_capacity=1, ping_interval=20, ping_timeout=20) as (app, nursery):
-        peer = await connect(app, nursery)
-        async with app.modify_state(peer.token):
-            for _ in range(5):
-                peer.fire("add")
-            await trio.sleep(55)
-        await wait_all_tasks_blocked()
-        assert (peer.code, peer.frames[-1]["ack"]) == (None, 5)
-
-
-async def test_pongs_beyond_the_rate_come_to_nothing_and_no_more() -> None:
-    async with wired(rate_limit=10, rate_burst=20) as (app, nursery):
-        peer = await connect(app, nursery)
-        for _ in range(30):
-            peer.send(t="pong")
-        await wait_all_tasks_blocked()
-        assert (peer.code, peer.of("error")) == (None, [])
