@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet
-from actorstate.state.holders import is_reading, turns_held
+from actorstate.state.holders import is_reading, turns_in_context
 from actorstate.state.json_types import MOST_BITS
 from actorstate.state.nodes import orphan
 
@@ -49,7 +49,12 @@ class VarPlace:
         """
         turn = self.tree.turn
         # As `is_held`, but for the call: every assignment comes by here.
-        if turn is None or not turn.is_writable or turn not in turns_held.get() or is_reading.get():
+        if (
+            turn is None
+            or not turn.is_writable
+            or turn not in turns_in_context.get()
+            or is_reading.get()
+        ):
             raise ImmutableStateError(self._refusal())
         return turn.log
 
