@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -26,6 +27,7 @@ class Move:
 
     ``come``: a page connects, unless it is here; ``go``: it goes, if it is. ``hold``: a handler
     holds the turn for some seconds. ``start``: background tasks are asked for that never end.
+    ``restart``: when what was done is over, the app is left, and another goes on with its store.
     """
 
     delay: int
@@ -39,6 +41,8 @@ class Program:
     moves: tuple[Move, ...]
     grace: float
     """Never a whole number of seconds, as all the rest is: so there are no ties to decide."""
+    rests: bool = False
+    """Whether the token is put to rest as soon as it may be. It makes no difference."""
 
 
 def programs() -> st.SearchStrategy[Program]:
@@ -50,12 +54,13 @@ def programs() -> st.SearchStrategy[Program]:
         st.builds(Move, few, st.just("go"), pages),
         st.builds(Move, few, st.sampled_from(["come", "go"]), st.just(0)),
         st.builds(Move, few, st.just("hold"), st.integers(1, 3)),
-        st.builds(Move, few, st.just("start")),
+        st.builds(Move, few, st.sampled_from(["start", "restart"])),
     )
     return st.builds(
         Program,
         st.lists(moves, min_size=1, max_size=12).map(tuple),
         st.sampled_from([0.5, 1.5, 2.5]),
+        st.booleans(),
     )
 
 
@@ -118,20 +123,43 @@ class Player:
         self.here: dict[int, Client] = {}
         self.clients: list[Client] = []
         self.store = MemoryStore()
-        self.app = App(root=PageRoot, store=self.store, disconnect_grace=program.grace)
+        self.app = self.new_app()
+
+    def new_app(self) -> App:
+        grace, idle_timeout = self.program.grace, 0.2 if self.program.rests else 1000
+        return App(
+            root=PageRoot, store=self.store, disconnect_grace=grace, idle_timeout=idle_timeout
+        )
 
     async def play(self) -> None:
         ENDS.clear()
+        moves = iter(self.program.moves)
+        while await self.play_until_restart(moves):
+            self.here.clear()
+            self.app = self.new_app()
+
+    async def play_until_restart(self, moves: Iterator[Move]) -> bool:
         async with self.app as app:
-            for move in self.program.moves:
+            for move in moves:
                 if move.delay:  # else in one step with the one before
                     await trio.sleep(move.delay)
+                if move.kind == "restart":
+                    await self.be_done()
+                    return True
                 self.do(move)
             await trio.sleep(100)
             async with app.modify_state(TOKEN) as state:
                 self.log = list(state.get_substate(Paging).log)
             self.staying = sum(task.name.endswith(".stay") for task in app.background_tasks)
             self.ends = list(ENDS)
+        return False
+
+    async def be_done(self) -> None:
+        """Wait for what lies in the mailbox, and for what that puts there."""
+        if len(self.app.directory):
+            for _ in range(2):
+                async with self.app.modify_state(TOKEN):
+                    pass
 
     def do(self, move: Move) -> None:
         ref, number = self.app.directory.ref(TOKEN), move.number
@@ -156,7 +184,8 @@ class Model:
 
     Messages are taken one at a time, each when the one before is done. A tab is disconnected when
     nobody has come for the whole grace since the last page went; who came in time but had to wait
-    for his turn has come in time.
+    for his turn has come in time. Where the app was left meanwhile, those who were here have as
+    long to come from when the token is taken up again.
     """
 
     def __init__(self, program: Program) -> None:
@@ -173,13 +202,32 @@ class Model:
         self._messages: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         moment = 0.0
+        self._is_asleep = False
         for move in program.moves:
             moment += move.delay
-            self._post(moment, lambda move=move: self._take(move))
-        while self._messages:
+            if move.kind == "restart":
+                self._work_off(moment)
+                moment = max(moment, self._now)
+                self._restart(moment)
+            else:
+                self._post(moment, lambda move=move: self._take(move))
+        self._work_off(math.inf)
+
+    def _work_off(self, until: float) -> None:
+        while self._messages and self._messages[0][0] <= max(until, self._now):
             posted, _, message = heapq.heappop(self._messages)
             self._now = max(self._now, posted)
+            if self._is_asleep and self._is_connected:
+                self._miss()
+            self._is_asleep = False
             message()
+
+    def _restart(self, moment: float) -> None:
+        self._messages.clear()  # the ends of absences
+        self._here.clear()
+        self._is_asleep = True
+        self.ends = [min(end, moment) for end in self.ends]
+        self.starts = 0
 
     def _post(self, moment: float, message: Callable[[], None]) -> None:
         heapq.heappush(self._messages, (moment, next(self._numbers), message))
@@ -191,15 +239,18 @@ class Model:
             case "go" if move.number in self._here:
                 self._here.remove(move.number)
                 if not self._here:
-                    self._absence += 1
-                    absence = self._absence
-                    self._post(self._now + self._grace, lambda: self._be_gone(absence))
+                    self._miss()
             case "hold":
                 self._now += move.number * HELD
             case "start":
                 self._post(self._now, self._begin)  # the handler triggers them
             case _:
                 pass
+
+    def _miss(self) -> None:
+        self._absence += 1
+        absence = self._absence
+        self._post(self._now + self._grace, lambda: self._be_gone(absence))
 
     def _begin(self) -> None:
         self.starts += 1

@@ -9,13 +9,23 @@ from hypothesis import event, example, given, settings, strategies as st
 from programs import NEVER, in_virtual_time
 from programs_pages import Model, Move, Player, Program, programs
 
-COME, GO = Move(0, "come"), Move(1, "go")
+COME, GO, START = Move(0, "come"), Move(1, "go"), Move(0, "start")
 AWAY = Program((COME, Move(0, "start"), GO, Move(2, "come"), GO, Move(1, "come")), 1.5)
 LATE = Program((COME, Move(0, "start"), GO, Move(0, "hold", 3), Move(1, "come")), 1.5)
 
 
 BRIEF = Program((COME, GO, Move(0, "hold", 3), Move(0, "come"), GO), 1.5)
 """A page comes and goes while the turn is held, and the end of its first absence is noticed."""
+
+
+RESTART = Move(1, "restart")
+RESTARTED = Program((COME, RESTART, Move(1, "come"), Move(0, "start"), RESTART, START), 1.5)
+"""A page comes back after a restart, which it does not notice; and does not, after another."""
+
+UNFINISHED = Program(
+    (COME, GO, RESTART, Move(2, "come"), GO, Move(2, "start"), RESTART, START), 1.5
+)
+"""The app is left in an absence, which begins anew; and when the tab is gone, which it stays."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +44,8 @@ def play(program: Program) -> Player:
 @example(AWAY, None)
 @example(LATE, None)
 @example(BRIEF, None)
+@example(RESTARTED, None)
+@example(UNFINISHED, None)
 def test_law_a_tab_is_gone_when_nobody_was_here_for_the_whole_grace_and_its_tasks_with_it(
     program: Program, schedule: object
 ) -> None:
@@ -47,6 +59,7 @@ def test_law_a_tab_is_gone_when_nobody_was_here_for_the_whole_grace_and_its_task
     # All of it is when and what the model says.
     assert player.log == model.log
     assert sorted(player.ends) == sorted(model.ends)  # those of one moment begin in any order
+    event(f"{min(2, sum(move.kind == 'restart' for move in program.moves))} restarts")
     assert player.staying == model.starts
     # Whoever is here has seen it.
     for client in player.here.values():
@@ -68,3 +81,12 @@ def test_an_absence_counts_from_when_it_began_and_not_from_the_one_before() -> N
     assert (
         play(BRIEF).log == Model(BRIEF).log == [(0, "connect"), (0, "load 0"), (5.29, "disconnect")]
     )
+
+
+def test_a_restart_is_no_absence_and_ends_none() -> None:
+    loaded = [(0, "connect"), (0, "load 0")]
+    assert play(RESTARTED).log == Model(RESTARTED).log == [*loaded, (4.5, "disconnect")]
+    assert play(RESTARTED).ends == [3, 4.5]
+    log = [*loaded, (6.5, "disconnect")]
+    assert play(UNFINISHED).log == Model(UNFINISHED).log == log
+    assert play(UNFINISHED).ends == []

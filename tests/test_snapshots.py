@@ -311,6 +311,7 @@ def commits() -> Iterator[Any]:
         calls=st.lists(CALLS, max_size=2, unique_by=lambda call: call.id).map(tuple),
         ran=st.lists(NAMES, max_size=2).map(tuple),
         schema=st.none() | NAMES,
+        connected=st.none() | st.lists(NAMES, max_size=2).map(tuple),
     )
 
 

@@ -201,17 +201,19 @@ async def test_all_that_a_commit_says_is_in_the_snapshot(home: Home) -> None:
     call = CallRecord("1.1", "root.follow", ({"a": 1.5},), "page")
     later = CallRecord("1.2", "root.follow", ())
     lease = await own(home.one)
-    await home.one.commit(lease, first(tasks=(task,), done=(("page", 3),), calls=(call, later)))
+    await home.one.commit(lease, first(tasks=(task,), done=(("page", 3),), calls=(call, later),
+                                       connected=("app 0",)))  # fmt: skip
     snapshot = await home.other.peek(TOKEN)
     assert snapshot == Snapshot(
-        1, {"root": {"count": 1}}, (task,), {"page": 3}, (call, later), "s1"
+        1, {"root": {"count": 1}}, (task,), {"page": 3}, (call, later), "s1", ("app 0",)
     )
     await home.one.commit(
-        lease, Commit(1, (), (), tasks=(), done=(("page", 4), ("reload", 1)), ran=("1.1",))
+        lease,
+        Commit(1, (), (), tasks=(), done=(("page", 4), ("reload", 1)), ran=("1.1",), connected=()),
     )
     snapshot = await home.other.peek(TOKEN)
     done = {"page": 4, "reload": 1}
-    assert snapshot == Snapshot(1, {"root": {"count": 1}}, (), done, (later,), "s1")
+    assert snapshot == Snapshot(1, {"root": {"count": 1}}, (), done, (later,), "s1", ())
 
 
 async def test_a_commit_that_changes_no_values_may_be_the_first(home: Home) -> None:

@@ -15,7 +15,7 @@ Whether the token is held, and who waits for it, is known by the `Tenure`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, final
 
@@ -24,7 +24,7 @@ import trio
 from actorstate.actors.door import TokenDoor
 from actorstate.actors.holding import Holding
 from actorstate.actors.ledger import Ledger
-from actorstate.actors.messages import Call, Origin, Return, Wanted
+from actorstate.actors.messages import NOBODY, Call, Origin, Return, Wanted
 from actorstate.actors.runtime import TrioActor
 from actorstate.actors.services import Services
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
@@ -65,8 +65,8 @@ class Handover:
 
     __slots__ = (
         "_actor", "_calls", "_door", "_is_doubtful", "_is_fresh", "_is_returning", "_is_told",
-        "_ledger", "_overtime", "_pages", "_pause", "_refused", "_resume", "_services", "_tasks",
-        "_tenure", "_tree", "has_served",
+        "_ledger", "_overtime", "_pages", "_pause", "_presence", "_refused", "_resume", "_services",
+        "_tasks", "_tenure", "_tree", "has_served",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +86,7 @@ class Handover:
         self._tenure: Final = ledger.tenure
         self._pages: Final = ledger.pages
         self._tasks: Final = ledger.tasks
+        self._presence: Final = ledger.presence
         self._calls: Final = ledger.calls
         self._resume: Final = resume
         self.has_served: bool = False
@@ -230,7 +231,9 @@ class Handover:
         self._is_fresh = self._is_doubtful = False
         self._pause = 0.0 if is_new else min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         due = self._ledger.take_over(snapshot)
-        await self._take_over_tasks(snapshot)
+        alive = await self._alive_in(snapshot)
+        self._take_over_presence(snapshot, alive)
+        self._take_over_tasks(snapshot, alive)
         if is_migrated:
             await self._ledger.rewrite(snapshot)
         for record in due:
@@ -254,10 +257,29 @@ class Handover:
             turn.roll_back()  # without effect once it has ended
         return is_migrated
 
-    async def _take_over_tasks(self, snapshot: Snapshot) -> None:
-        store, apps = self._services.store, {record.at for record in snapshot.tasks}
-        apps -= {"", self._services.owner}
-        alive = {app for app in apps if await store.is_alive(app)}
+    async def _alive_in(self, snapshot: Snapshot) -> set[str]:
+        """Give the other apps that a snapshot speaks of, and that are there."""
+        apps = {record.at for record in snapshot.tasks}.union(snapshot.connected or ())
+        return await self.alive_of(apps)
+
+    async def alive_of(self, apps: Iterable[str]) -> set[str]:
+        """Give those apps that are there, other than this one.
+
+        Raises:
+            StoreUnavailableError: as `Store.is_alive`.
+        """
+        is_alive = self._services.store.is_alive
+        return {app for app in {*apps} - {"", self._services.owner} if await is_alive(app)}
+
+    def _take_over_presence(self, snapshot: Snapshot, alive: Collection[str]) -> None:
+        is_anyone_here = self._pages.is_anyone_here
+        if self._presence.take_over(snapshot.connected, alive, is_anyone_here=is_anyone_here):
+            for hook in self._services.schema.hooks("on_connect"):
+                self._actor.mailbox.post_always(Call(Invocation(hook, ()), NOBODY))
+        if self._presence.is_gone:
+            self._tasks.cancel_unseen()
+
+    def _take_over_tasks(self, snapshot: Snapshot, alive: Collection[str]) -> None:
         left = self._tasks.reconcile(snapshot.tasks, alive)
         for number, record in enumerate(left):
             if not self._is_replaced(record, left[number + 1 :]):

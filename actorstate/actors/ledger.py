@@ -14,6 +14,7 @@ from typing import Final, final
 from actorstate.actors.calls import Calls
 from actorstate.actors.messages import NOBODY, Origin
 from actorstate.actors.pages import Pages
+from actorstate.actors.presence import Presence
 from actorstate.actors.tasks import Tasks
 from actorstate.actors.tenure import Tenure
 from actorstate.state.commit import Commit
@@ -34,33 +35,36 @@ class Ledger:
         tenure: the ownership under which they are stored.
         pages: which events are done.
         tasks: which tasks are to be resumed.
+        presence: whether the tab is connected.
         calls: what is to be called.
         wants_whole: whether the store keeps a journal, and now and then wants the whole.
     """
 
-    __slots__ = ("_schema", "_wants_whole", "calls", "pages", "tasks", "tenure", "tree")
+    __slots__ = ("_schema", "_wants_whole", "calls", "pages", "presence", "tasks", "tenure", "tree")
 
     def __init__(  # noqa: PLR0913 - one for each thing that it accounts for
         self,
         tree: StateTree,
         tenure: Tenure,
+        *,
         pages: Pages,
         tasks: Tasks,
+        presence: Presence,
         calls: Calls,
-        *,
         wants_whole: bool,
     ) -> None:
         self.tree: Final = tree
         self.tenure: Final = tenure
         self.pages: Final = pages
         self.tasks: Final = tasks
+        self.presence: Final = presence
         self.calls: Final = calls
         self._wants_whole: Final = wants_whole
         self._schema: str | None = tree.schema.fingerprint
         """What the snapshot does not say yet of the schema."""
 
     def take_over(self, snapshot: Snapshot) -> list[CallRecord]:
-        """Begin with what the snapshot has; but for values and tasks.
+        """Begin with what the snapshot has; but for values, tasks and who is connected.
 
         Returns:
             The calls that are due, and that do not lie in the mailbox.
@@ -91,6 +95,7 @@ class Ledger:
         return (
             self._schema is None
             and self.tasks.is_saved
+            and self.presence.is_saved
             and not self.calls.unsaved
             and not self.pages.owes
             and not self._wants_whole
@@ -99,7 +104,7 @@ class Ledger:
     @property
     def is_saved(self) -> bool:
         """Whether the snapshot has all that cannot wait for the next change."""
-        return self.tasks.is_saved and not self.calls.unsaved
+        return self.tasks.is_saved and self.presence.is_saved and not self.calls.unsaved
 
     def _full_entry(
         self, commit: Commit | None, calls: tuple[CallRecord, ...] = (), origin: Origin = NOBODY
@@ -116,6 +121,7 @@ class Ledger:
             calls,
             ran,
             self._schema,
+            None if self.presence.is_saved else self.presence.record(),
             self._whole_with(commit.version, done, calls, ran),
         )
 
@@ -149,6 +155,7 @@ class Ledger:
             {**self.pages.done_events(), **done},
             (*due, *calls),
             self.tree.schema.fingerprint,
+            self.presence.record(),
         )
 
     # ---- storing ---------------------------------------------------------------------------
@@ -195,6 +202,8 @@ class Ledger:
     def _note_stored(self, entry: Commit) -> None:
         if entry.tasks is not None:
             self.tasks.note_saved()
+        if entry.connected is not None:
+            self.presence.is_saved = True
         if self.pages.owes:
             self.pages.note_saved()
         if entry.calls or entry.ran:

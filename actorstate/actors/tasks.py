@@ -226,9 +226,9 @@ class Tasks:
                 jobs.remove(job)
         self.forget(job)
 
-    def cancel(self, which: Callable[[Job], bool]) -> None:
-        """Cancel those that run, and drop those that wait."""
-        self._cancel([job for job in self._admitted if which(job)])
+    def cancel_unseen(self) -> None:
+        """Cancel those that end with the pages of their tab, and drop them where they wait."""
+        self._cancel([job for job in self._admitted if job.options.on_disconnect == "cancel"])
 
     def cancel_all_of(self, handler: Handler) -> None:
         """Cancel those of a handler that were asked for by now, wherever they are.

@@ -103,14 +103,21 @@ class TokenActor(TrioActor):
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._tree)
         self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving, services.owner)
+        self._presence: Final = Presence(
+            self,
+            services.limits.disconnect_grace,
+            owner=services.owner,
+            is_minded=services.schema.minds_presence,
+        )
         self._calls: Final = Calls()
         self._tenure: Final = Tenure(self._token, services.store, services.commit_now)
         self._ledger: Final = Ledger(
             self._tree,
             self._tenure,
-            self._pages,
-            self._tasks,
-            self._calls,
+            pages=self._pages,
+            tasks=self._tasks,
+            presence=self._presence,
+            calls=self._calls,
             wants_whole=not services.is_immediate,
         )
         gate = Gate(self._ledger, self.mailbox, is_immediate=services.is_immediate)
@@ -123,7 +130,6 @@ class TokenActor(TrioActor):
             make_ready=self._make_ready,
         )
         self._handover: Final = Handover(self, door, services, self._ledger, resume=self._resume)
-        self._presence: Final = Presence(self, services.limits.disconnect_grace)
         self._unused_for = 0
         self.mailbox.order = services.conductor
         door.ref = self.actor_ref
@@ -217,6 +223,8 @@ class TokenActor(TrioActor):
             self.on_refused(message, ActivationError(str(error)))
         elif isinstance(message, Event):
             self._pages.cut(message.origin)
+        elif isinstance(message, StillAway):
+            self._miss_later(message)
         elif isinstance(message, Call) and message.origin.call is not None:
             self._calls.begin(message.origin.call)  # the snapshot has it
         self._handover.try_again_later()
@@ -404,6 +412,7 @@ class TokenActor(TrioActor):
         origin = Origin(connection.instance)
         if self._presence.arrive():
             await self._run_hooks("on_connect", origin)
+        await self._ledger.save_or_later()
         if is_new_page:
             if message.on_load:
                 self._pages.owe(connection.instance)
@@ -437,13 +446,26 @@ class TokenActor(TrioActor):
 
     async def _disconnect(self, message: StillAway) -> None:
         """Take the tab for gone, unless somebody has come meanwhile."""
-        if not self._presence.is_over(message.absence) or self._pages.is_anyone_here:
+        if not self._is_missed(message):
             return
-        was_connected = self._presence.depart()
-        self._tasks.cancel(lambda job: job.options.on_disconnect == "cancel")
-        await self._ledger.save_or_later()
-        if was_connected:
+        try:
+            is_told = self._presence.depart(await self._handover.alive_of(self._presence.elsewhere))
+        except StoreUnavailableError:
+            self._miss_later(message)
+            return
+        if self._presence.is_gone:
+            self._tasks.cancel_unseen()
+        if is_told:
             await self._run_hooks("on_disconnect", NOBODY)
+        await self._ledger.save_or_later()  # with the hook's own turn, unless that changed nothing
+
+    def _is_missed(self, message: StillAway) -> bool:
+        return self._presence.is_over(message.absence) and not self._pages.is_anyone_here
+
+    def _miss_later(self, message: StillAway) -> None:
+        """Look again after a while whether the tab is gone: at the moment nobody can say."""
+        if self._is_missed(message):
+            self._presence.begin_absence()
 
     async def _run_hooks(self, name: HookName, origin: Origin) -> None:
         for hook in self._services.schema.hooks(name):
@@ -478,5 +500,5 @@ class TokenActor(TrioActor):
     """Who does what a message asks for."""
 
 
-_WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
+_WITHOUT_TOKEN: Final = (Detach, TaskEnded, Wanted)
 """The messages for which the token need not be held."""

@@ -30,6 +30,8 @@ class Commit(Record, frozen=True):
     """The ids of the calls that are done with this."""
     schema: str | None = None
     """The fingerprint of the State classes; None for the same as before."""
+    connected: tuple[str, ...] | None = None
+    """The apps at which the tab counts as connected, from now on; None for the same as before."""
     whole: Callable[[], Snapshot] | None = None
     """Gives the snapshot as it is with this commit, for a store that would rather write that;
     None where nobody can tell. Good only before the store first awaits."""

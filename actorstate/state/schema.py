@@ -119,6 +119,15 @@ class Schema:
             name: tuple(hooks[name] for hooks in of_states if name in hooks) for name in HOOK_NAMES
         }
 
+    @functools.cached_property
+    def minds_presence(self) -> bool:
+        """Whether anything depends on a tab's being connected: a hook, or a task that says so."""
+        return any(map(self.hooks, ("on_connect", "on_disconnect"))) or any(
+            handler.options is not None and handler.options.on_disconnect == "cancel"
+            for cls in self.states.values()
+            for handler in cls.definition().handlers.values()
+        )
+
     def error_hook(self, cls: type[State]) -> Handler | None:
         """Give the ``on_background_error`` of a state, or else of the nearest state above it."""
         name = cls.get_full_name()

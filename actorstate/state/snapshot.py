@@ -56,3 +56,6 @@ class Snapshot:
     """What is still to be called, in this order."""
     schema: str = ""
     """The fingerprint of the State classes that wrote it."""
+    connected: tuple[str, ...] | None = None
+    """The apps at which the tab counts as connected, by their names at the store; none for a tab
+    that is gone. None if nobody ever came, or the program does not mind."""

@@ -35,7 +35,9 @@ class Draft:
         snapshot: how it begins; what is in it is copied.
     """
 
-    __slots__ = ("_calls", "_done", "_last", "_schema", "_tasks", "_values", "_version")
+    __slots__ = (
+        "_calls", "_connected", "_done", "_last", "_schema", "_tasks", "_values", "_version",
+    )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         begin = snapshot if snapshot is not None else Snapshot(0, {})
@@ -45,6 +47,7 @@ class Draft:
         self._done: Final = dict(begin.done)
         self._calls: Final = {call.id: call for call in begin.calls}
         self._schema = begin.schema
+        self._connected = begin.connected
         self._last: str | None = None
 
     def take(self, commit: Commit) -> None:
@@ -63,6 +66,8 @@ class Draft:
             self._tasks = commit.tasks
         if commit.schema is not None:
             self._schema = commit.schema
+        if commit.connected is not None:
+            self._connected = commit.connected
         if commit.ran or commit.calls:
             self._take_calls(commit)
 
@@ -82,14 +87,16 @@ class Draft:
     def snapshot(self) -> Snapshot:
         """Give it as it is now; what is changed afterwards is not seen there."""
         values = copy_plain(self._values)
-        calls = tuple(self._calls.values())
-        return Snapshot(self._version, values, self._tasks, dict(self._done), calls, self._schema)
+        return self._with(values, dict(self._done))
 
     def encode(self) -> bytes:
         """Give it as bytes, as `encode_snapshot` does."""
-        calls = list(self._calls.values())
-        return _encode(
-            _Whole(self._version, self._values, list(self._tasks), self._done, calls, self._schema)
+        return encode_snapshot(self._with(self._values, self._done))
+
+    def _with(self, values: Mapping[str, Any], done: Mapping[str, int]) -> Snapshot:
+        calls = tuple(self._calls.values())
+        return Snapshot(
+            self._version, values, self._tasks, done, calls, self._schema, self._connected
         )
 
 
@@ -105,6 +112,7 @@ class _Whole(msgspec.Struct, omit_defaults=True):
     done: dict[str, int] = {}
     calls: list[CallRecord] = []
     schema: str = ""
+    connected: tuple[str, ...] | None = None
 
 
 class _Patch(msgspec.Struct, omit_defaults=True):
@@ -117,6 +125,7 @@ class _Patch(msgspec.Struct, omit_defaults=True):
     calls: list[CallRecord] = []
     ran: list[str] = []
     schema: str | None = None
+    connected: tuple[str, ...] | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode  # in the order of dicts, which is part of a value
@@ -134,6 +143,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             dict(snapshot.done),
             list(snapshot.calls),
             snapshot.schema,
+            snapshot.connected,
         )
     )
 
@@ -149,6 +159,7 @@ def encode_commit(commit: Commit) -> bytes:
             list(commit.calls),
             list(commit.ran),
             commit.schema,
+            commit.connected,
         )
     )
 
@@ -186,9 +197,8 @@ def decode_snapshot(whole: bytes | None, patches: Iterable[bytes] = ()) -> Snaps
 
 def _read_whole(data: bytes) -> Snapshot:
     read = _decode_whole(data)
-    return Snapshot(
-        read.version, read.values, tuple(read.tasks), read.done, tuple(read.calls), read.schema
-    )
+    tasks, calls = tuple(read.tasks), tuple(read.calls)
+    return Snapshot(read.version, read.values, tasks, read.done, calls, read.schema, read.connected)
 
 
 def _read_patch(data: bytes) -> Commit:
@@ -196,7 +206,7 @@ def _read_patch(data: bytes) -> Commit:
     tasks = None if read.tasks is None else tuple(read.tasks)
     changes = tuple(Operation(*parts) for parts in read.ops)
     done, calls, ran = tuple(read.done), tuple(read.calls), tuple(read.ran)
-    return Commit(read.v, changes, (), tasks, done, calls, ran, read.schema)
+    return Commit(read.v, changes, (), tasks, done, calls, ran, read.schema, read.connected)
 
 
 # ---- which of the two --------------------------------------------------------------------------
