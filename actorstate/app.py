@@ -501,7 +501,8 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
             token: whose state.
 
         Raises:
-            trio.Cancelled: in a thread that trio runs, if the task that waits for it is cancelled.
+            trio.Cancelled: in a thread that trio runs, if the task that waits for it is cancelled:
+                while this waits for the turn, or at the end of the block, which is undone.
             RuntimeError: (on entering) called in the trio thread; or the app is not running.
             Exception: otherwise as `modify_state`.
         """

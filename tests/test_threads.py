@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import trio
 from clients import Client
+from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
@@ -422,6 +423,43 @@ async def test_a_thread_whose_task_is_cancelled_while_it_waits_is_told(app: App)
     gate.set()
     assert outcomes == ["cancelled"]
     assert app.directory.ref(TOKEN).mailbox.empty()
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+async def test_a_block_in_the_thread_of_a_task_that_is_cancelled_is_undone(make_store: Any) -> None:
+    entered, gate = trio.Event(), threading.Event()
+    outcomes: list[str] = []
+
+    def block(app: App) -> None:
+        try:
+            with app.modify_state_from_thread(TOKEN) as state:
+                state.get_substate(Blocking).value = 5
+                trio.from_thread.run_sync(entered.set)
+                assert gate.wait(10)
+        except trio.Cancelled:
+            outcomes.append("cancelled")
+            raise
+
+    async def run(app: App, scope: trio.CancelScope) -> None:
+        with scope:
+            await trio.to_thread.run_sync(block, app)
+        outcomes.append(f"caught: {scope.cancelled_caught}")
+
+    scope = trio.CancelScope()
+    async with App(root=Root, store=make_store()) as app, trio.open_nursery() as nursery:
+        client = join(app)
+        nursery.start_soon(run, app, scope)
+        await entered.wait()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        gate.set()
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Blocking).value == 0
+            state.get_substate(Blocking).value = 7
+        await wait_all_tasks_blocked()
+        assert client.state["root.blocking"]["value"] == 7
+        assert client.version == 1
+    assert outcomes == ["cancelled", "caught: True"]
 
 
 async def test_a_foreign_thread_that_waits_when_the_app_is_left_is_told() -> None:

@@ -95,6 +95,8 @@ class Errand:
     async def _settle(self) -> Commit | None:
         if not self.turn.is_writable:
             raise self.refusal()
+        # A cancellation that struck inside the block could not be noticed there.
+        await trio.lowlevel.checkpoint_if_cancelled()
         assert self._door is not None, "the block was not entered"
         with Holding(self.turn, self._door.watch) as holding:  # of this task, for the meantime
             await self._door.settle(holding.scope)
@@ -162,7 +164,8 @@ class ThreadBlock:
         Raises:
             TurnTimeoutError: it was held too long; the changes are undone.
             ActorDeadError: the actor has stopped; the changes are undone.
-            trio.Cancelled: as `enter`, before the commit was concluded. It is all the same.
+            trio.Cancelled: as `enter`, if it was before this; the changes are undone. While the
+                commit is being concluded it is, all the same.
             Exception: what the store raised; the changes are undone.
         """
         turn, holding = self._errand.turn, self._errand.holding
