@@ -94,7 +94,8 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
         root: the root of its State classes.
         store: where state trees rest. Not closed by the app: who opened it closes it.
         mailbox_capacity: how many messages may wait for one token. Beyond it, senders get
-            `MailboxFullError`, and sockets are not read.
+            `MailboxFullError`, and sockets are not read. As many handlers that follow from turns
+            may wait; a turn that asks for more gets the same error, and is undone.
         max_waiters: how many blocks may wait for the turn of one token. Beyond it, entering one
             raises `MailboxFullError`.
         max_tasks: how many background tasks of one token may run, or wait for others of their

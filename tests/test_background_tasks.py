@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actorstate import (
     ActorDeadError,
     App,
+    ErrorContext,
     ImmutableStateError,
     MemoryStore,
     State,
@@ -136,6 +138,30 @@ class Misusing(Root):
     def return_nonsense(self) -> Any:
         self.value = 99
         return 3
+
+
+class Following(Root):
+    asked: list[int] = []
+    followed: int = 0
+
+    def follow(self) -> None:
+        self.followed += 1
+
+    def ask_for(self, count: int) -> Any:
+        self.asked.append(count)
+        return [Following.follow] * count
+
+    def ask_in_halves(self, count: int) -> Any:
+        yield self.ask_for(count)
+        yield self.ask_for(count)
+
+    @background
+    async def ask_in_a_block(self, count: int) -> AsyncIterator[Any]:
+        async with self:
+            yield self.ask_for(count)
+
+    def double(self) -> Any:
+        return [Following.double, Following.double]
 
 
 class Generating(Root):
@@ -424,6 +450,51 @@ async def test_a_task_that_triggers_more_than_the_mailbox_holds_waits_for_room()
             assert len(app.background_tasks) == 1
         await settle(app)
         assert state.get_substate(Generating).heard == [str(number) for number in range(10)]
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+async def test_handlers_that_follow_from_a_turn_are_no_more_than_the_mailbox_holds(
+    make_store: Callable[[], Any],
+) -> None:
+    told: list[str] = []
+
+    def on_error(error: BaseException, context: ErrorContext) -> None:
+        told.append(f"{type(error).__name__} in {context.name}")
+
+    async with App(root=Root, store=make_store(), mailbox_capacity=3, on_error=on_error) as app:
+        ref, page = app.directory.ref(TOKEN), Client()
+        ref.tell(Attach(page))
+        await wait_all_tasks_blocked()
+        async with app.modify_state(TOKEN):  # events that wait are no reason
+            ref.tell(Event("root.following.ask_for", [3], 1, "page"))
+            ref.tell(Event("root.following.ask_for", [1], 2, "page"))
+            ref.tell(Event("root.following.ask_for", [0], 3, "page"))
+        await settle(app)
+        # The second turn was undone, as three waited; then there was room.
+        assert page.state["root.following"] == {"asked": [3, 0], "followed": 3}
+        assert [failure.code for failure in page.failures] == ["handler_failed"]
+        assert told == ["MailboxFullError in Following.ask_for"]
+        ref.tell(Event("root.following.ask_for", [4], 4, "page"))
+        ref.tell(Event("root.following.ask_in_halves", [2], 5, "page"))
+        ref.tell(Event("root.following.ask_in_a_block", [4], 6, "page"))
+        await settle(app)
+        assert page.state["root.following"] == {"asked": [3, 0, 2], "followed": 5}
+        assert told[1:] == [
+            "MailboxFullError in Following.ask_for",
+            "MailboxFullError in Following.ask_in_halves",
+            "MailboxFullError in Following.ask_in_a_block",
+        ]
+
+
+async def test_a_handler_that_triggers_itself_twice_each_time_fills_no_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    async with App(root=Root, mailbox_capacity=100) as app:
+        app.directory.ref(TOKEN).tell(Event("root.following.double"))
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert len(app.directory.ref(TOKEN).mailbox) in (99, 100)
 
 
 # ---- turns for others ---------------------------------------------------------------------------

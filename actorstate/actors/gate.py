@@ -13,6 +13,7 @@ from typing import Final, final
 from actorstate.actors.ledger import Ledger
 from actorstate.actors.mailbox import Mailbox
 from actorstate.actors.messages import Call, EffectRequest, Origin
+from actorstate.exceptions import MailboxFullError
 from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp, Invocation
 from actorstate.state.snapshot import CallRecord
@@ -109,7 +110,11 @@ class Gate:
         """Make messages of what is to follow, and records of it for the snapshot.
 
         So these are in the commit of the turn that wants them: no crash lies in between.
+
+        Raises:
+            MailboxFullError: there is no room for so much. Nothing was planned.
         """
+        self._check_room(sum(isinstance(one, Invocation) for one in follow_ups))
         messages: list[Call | EffectRequest] = []
         records: list[CallRecord] = []
         for one in follow_ups:
@@ -118,6 +123,22 @@ class Gate:
             else:
                 messages.append(EffectRequest(one, origin))
         return messages, tuple(records)
+
+    def _check_room(self, count: int) -> None:
+        """Refuse so many calls, if not all that wait then could be in an empty mailbox.
+
+        They can wait for no room, since it is the actor itself that makes it.
+        """
+        capacity = self._mailbox.capacity
+        if len(self._mailbox) + count <= capacity:  # the common case
+            return
+        waiting = self._mailbox.count(Call)
+        if waiting + count > capacity:
+            message = (
+                f"{count} handlers are to follow from this turn, and {waiting} from others wait; "
+                f"together they may be {capacity}, the mailbox_capacity of the app"
+            )
+            raise MailboxFullError(message)
 
     def _plan_call(self, one: Invocation, origin: Origin, records: list[CallRecord]) -> Call:
         """Make the message that calls a handler; tasks that are resumed have other records."""

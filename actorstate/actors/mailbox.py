@@ -134,6 +134,11 @@ class Mailbox:
         """
         self.put(Envelope(message), always=True)
 
+    def count(self, kind: type) -> int:
+        """Tell how many messages of a type lie here."""
+        with self._lock:
+            return sum(isinstance(envelope.message, kind) for envelope in self._envelopes)
+
     def withdraw(self, reply_to: TrioFuture[Any]) -> None:
         """Take back the message that was to be answered here. In the actor's trio thread only.
 
