@@ -21,6 +21,7 @@ from actorstate import (
     ImmutableStateError,
     MemoryStore,
     State,
+    TurnTimeoutError,
     background,
     current_app,
 )
@@ -783,6 +784,29 @@ class Lingering(Root):
         self.value = 5
         raise ValueError("never left")
 
+    @background
+    async def linger(self, how: str) -> None:
+        await linger(current_app(), how, self.get_token())
+
+    @background
+    async def yield_and_linger(self, how: str) -> AsyncIterator[Any]:
+        yield
+        await linger(current_app(), how, self.get_token())
+
+
+async def linger(app: App, how: str, *tokens: str) -> None:
+    """Enter the blocks of two tokens, and leave neither."""
+    for token in (*tokens, "another"):
+        state = await app.modify_state(token).__aenter__()
+        state.get_substate(Lingering).value = 5
+    match how:
+        case "fail":
+            raise ValueError("never left")
+        case "wait":
+            await trio.sleep_forever()
+        case _:
+            return
+
 
 class Elsewhere(Root):
     nursery: ClassVar[trio.Nursery]
@@ -797,6 +821,55 @@ class Elsewhere(Root):
 async def _write_elsewhere(app: App, token: str) -> None:
     async with app.modify_state(token) as state:
         state.get_substate(Elsewhere).log.append("the task")
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+@pytest.mark.parametrize("who", ["own", "linger", "yield_and_linger"])
+@pytest.mark.parametrize("how", ["return", "fail", "wait", "wait and be cancelled"])
+async def test_blocks_that_are_never_left_are_undone_when_their_task_ends(
+    who: str, how: str, make_store: Callable[[], Any], autojump_clock: MockClock
+) -> None:
+    told: list[BaseException] = []
+    app = App(
+        root=Root, store=make_store(), turn_timeout=5, on_error=lambda error, _: told.append(error)
+    )
+    async with app:
+        if who == "own":
+            app.start_soon(linger, app, how.partition(" ")[0], TOKEN)
+        else:
+            app.directory.ref(TOKEN).tell(Event(f"root.lingering.{who}", [how.partition(" ")[0]]))
+        await wait_all_tasks_blocked()
+        if how == "wait and be cancelled":
+            for task in app.background_tasks:
+                task.cancel()
+        for token in (TOKEN, "another"):
+            with trio.fail_after(6):
+                async with app.modify_state(token) as state:
+                    assert state.get_substate(Lingering).value == 0
+        await wait_all_tasks_blocked()
+        assert app.background_tasks == set()
+    expected: dict[str, list[type[BaseException]]] = {
+        "return": [], "fail": [ValueError], "wait": [TurnTimeoutError],
+    }  # fmt: skip
+    is_cancelled = how == "wait and be cancelled" and who != "own"
+    assert [type(error) for error in told] == (
+        [] if is_cancelled else expected[how.partition(" ")[0]]
+    )
+
+
+async def test_modify_state_that_is_left_by_another_task_is_left_alone(app: App) -> None:
+    block = app.modify_state(TOKEN)
+
+    async def leave() -> None:
+        with pytest.raises(RuntimeError, match="by another task"):
+            await block.__aexit__(None, None, None)
+
+    async with block as state, trio.open_nursery() as nursery:
+        nursery.start_soon(leave)
+        await wait_all_tasks_blocked()
+        state.get_substate(Counting).counter = 3
+    async with app.modify_state(TOKEN) as state:
+        assert state.get_substate(Counting).counter == 3
 
 
 async def test_a_block_can_be_used_once(app: App) -> None:

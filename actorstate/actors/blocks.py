@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import Final, final
 
 import trio
@@ -130,11 +131,17 @@ class TurnBlock:
         if not turn.is_open:
             raise stopped(turn)
 
-    def give_back(self) -> None:
-        """Undo it, as a block that was entered and is never left."""
+    def give_back(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Undo it, as a block that was entered and is never left; see `Block.give_back`."""
         release(self._grant.turn)
         self._grant.give_back()
         try:
-            self._holding.__exit__(None, None, None)
+            self._holding.__exit__(exc_type, exc, traceback)
         finally:
             current_run.get().left()

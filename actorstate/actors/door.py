@@ -7,8 +7,9 @@ is ``app.modify_state``. What is said on the way is in ``turns``; the blocks are
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from types import TracebackType
 from typing import Any, Final, Protocol, final
 
 import trio
@@ -61,9 +62,51 @@ class Block(Protocol):
         """
         ...
 
-    def give_back(self) -> None:
-        """Undo it, as a block that was entered and is never left."""
+    def give_back(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Undo it, as a block that was entered and is never left.
+
+        It is given what ends the code that entered it, as an ``__exit__`` is, and does with it what
+        that does.
+
+        Raises:
+            TurnTimeoutError: it was held too long; and nothing else went wrong.
+        """
         ...
+
+
+def leave_own(block: Block | None, error: BaseException | None) -> Awaitable[None]:
+    """Leave the block that the running task has entered. To be awaited at once.
+
+    Raises:
+        RuntimeError: another task has entered it.
+        Exception: as `Block.leave`.
+    """
+    if block is None or not block.is_mine:
+        message = "the block is left by another task than entered it; nothing was done"
+        raise RuntimeError(message)
+    return block.leave(error)
+
+
+@contextmanager
+def giving_back_blocks() -> Generator[None]:
+    """Undo the blocks that the code within entered and did not leave, of whatever token.
+
+    In a context of that code's own alone: whatever is held there at the end, it has entered.
+    """
+    with ExitStack() as stack:
+        try:
+            yield
+        finally:
+            for turn in held_turns():
+                block: Any = turn.block
+                if block is not None:
+                    stack.push(block.give_back)
 
 
 @final
@@ -213,11 +256,7 @@ class TokenDoor:
 
     def leave(self, error: BaseException | None) -> Awaitable[None]:
         """End the turn that was entered; see `Block.leave`. To be awaited at once."""
-        block = self.current_block()
-        if block is None or not block.is_mine:
-            message = "`async with self` is left by another task than entered it; nothing was done"
-            raise RuntimeError(message)
-        return block.leave(error)
+        return leave_own(self.current_block(), error)
 
     def current_block(self) -> Block | None:
         """Give the block that the running code is in, if it is in one."""
@@ -226,11 +265,6 @@ class TokenDoor:
                 block: Any = turn.block
                 return block
         return None
-
-    def give_back(self) -> None:
-        """Undo the blocks that the running code entered and did not leave, as it ends."""
-        while (block := self.current_block()) is not None:
-            block.give_back()
 
     async def settle(self, scope: trio.CancelScope, *, welcome: bool = False) -> None:
         """Compute again the async computed vars that pages show, before pages are told of a turn.

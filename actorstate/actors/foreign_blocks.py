@@ -265,7 +265,7 @@ class ForeignTaskBlock:
         if is_told and comes_of_being_overdue(failure):
             raise errand.holding.timeout() from failure
 
-    def give_back(self) -> None:
-        """Undo it, as a block that was entered and is never left."""
+    def give_back(self, *_: object) -> None:
+        """Undo it, as a block that was entered and is never left; see `Block.give_back`."""
         release(self._errand.turn)
         self._errand.give_back()

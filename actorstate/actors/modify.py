@@ -8,7 +8,7 @@ from typing import Final, final
 
 import trio
 
-from actorstate.actors.door import Block, TokenDoor
+from actorstate.actors.door import Block, TokenDoor, leave_own
 from actorstate.actors.foreign_blocks import ThreadBlock
 from actorstate.state.state import State
 
@@ -39,7 +39,7 @@ class ModifyState:
         traceback: TracebackType | None,
     ) -> None:
         assert self._block is not None
-        await self._block.leave(exc)
+        await leave_own(self._block, exc)
 
 
 @final

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 import trio
 
+from actorstate.actors.door import giving_back_blocks
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.runs import Run, current_run
@@ -54,7 +55,7 @@ class OwnTasks:
     ) -> None:
         current_run.set(Run(scope=task_scope))
         try:
-            with task_scope.cancel_scope as scope:
+            with task_scope.cancel_scope as scope, giving_back_blocks():
                 await self._flavor.runner(scope)(async_fn(*args))
         except* PASSING:
             raise

@@ -10,7 +10,7 @@ from typing import Any, Final, final
 import attrs
 
 from actorstate.actors.background_task import BackgroundTask, TaskLife
-from actorstate.actors.door import TokenDoor
+from actorstate.actors.door import TokenDoor, giving_back_blocks
 from actorstate.actors.generators import finish
 from actorstate.actors.messages import Call, EffectRequest, Origin
 from actorstate.actors.runs import Run, current_run
@@ -83,17 +83,16 @@ class TaskActor(TrioActor):
         except BaseException as error:
             self._door.flavor.explain(error)
             raise
-        finally:
-            self._door.give_back()
 
     async def _run(self) -> None:
         running = self._handler.function(self._state, *self._task.arguments)
         run = self._door.flavor.runner(self._life.scope.cancel_scope)
         if inspect.isasyncgen(running):
-            await finish(running, self._trigger, run)
+            with giving_back_blocks():
+                await finish(running, self._trigger, run)
         else:
-            returned = await run(running)
-            self._door.give_back()  # a block that was never left was never ended
+            with giving_back_blocks():
+                returned = await run(running)
             await self._trigger(returned)
 
     async def _trigger(self, value: object) -> None:
