@@ -227,6 +227,11 @@ async def alone(self: Any) -> None: ...
         ("on_background_error", lambda self, *, error: None, "the exception alone"),
         ("on_background_error", background(task), "cannot be a background task.*leave out"),
         ("on_connect", background(resume=True)(alone), "resume=True; .*`return Broken.my_task`"),
+        (
+            "on_disconnect",
+            background(on_disconnect="cancel")(alone),
+            "cannot have on_disconnect='cancel'.*leave that out",
+        ),
         ("on_connect", 3, r"would be a hook, a method.*`def on_connect\(self\):`, or choose"),
         ("on_connect", staticmethod(lambda: None), "would be a hook, a method"),
         ("on_disconnect", property(lambda self: 1), "would be a hook, a method"),

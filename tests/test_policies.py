@@ -992,8 +992,8 @@ async def test_a_page_that_cannot_be_shown_does_not_prolong_the_grace(
         assert Shown.gone == [6]
 
 
-async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
-    store: FlakyStore, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+async def test_a_record_that_no_handler_fits_is_dropped_and_told(
+    store: FlakyStore, told: Told, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     Working.ran = []
     async with App(root=Root, store=store) as app:
@@ -1012,8 +1012,28 @@ async def test_a_record_that_no_handler_fits_is_dropped_and_logged(
         record = TaskRecord(wrong, args, task.asked)
         await store.commit(lease, Commit(snapshot.version, (), (), (record,)))
         await store.release(lease)
-        async with App(root=Root, store=store) as app:
+        async with App(root=Root, store=store, on_error=lambda *args: told.append(args)) as app:
             await fire(app, Connected.write)
         assert f"{wrong} is not resumed" in caplog.text
+        assert told.pop()[1] == ErrorContext("background task", wrong, TOKEN, args)
         assert await records(store) == []
+    assert told == []
     assert isinstance(snapshot, Snapshot)
+
+
+async def test_tasks_beyond_a_lowered_bound_are_not_resumed_and_the_program_is_told(
+    store: FlakyStore, told: Told, autojump_clock: MockClock
+) -> None:
+    Working.ran = []
+    async with App(root=Root, store=store) as app:
+        for name in ("a", "b", "c"):
+            await fire(app, Working.resume, name, 100.0)
+        await wait_all_tasks_blocked()
+    app = App(root=Root, store=store, max_tasks=2, on_error=lambda *args: told.append(args))
+    async with app:
+        await fire(app, Connected.write)
+        assert {task.arguments[0] for task in app.background_tasks} == {"a", "b"}
+    [(error, context)] = told
+    assert isinstance(error, TooManyTasksError)
+    assert context.arguments == ("c", 100.0)
+    assert [args[0] for _, args in await records(store)] == ["a", "b"]

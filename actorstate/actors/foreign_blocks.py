@@ -168,7 +168,7 @@ class ThreadBlock:
                 commit is being concluded it is, all the same.
             Exception: what the store raised; the changes are undone.
         """
-        turn, holding = self._errand.turn, self._errand.holding
+        turn = self._errand.turn
         try:
             if error is None and turn.is_writable:
                 self._in_trio(self._errand.end)
@@ -178,7 +178,7 @@ class ThreadBlock:
         turn.roll_back()  # here, since this thread alone knows that it writes no more
         with suppress(ActorDeadError):
             self._in_trio(self._give_back)
-        if error is None or (isinstance(error, ImmutableStateError) and holding.is_overdue):
+        if error is None or (isinstance(error, ImmutableStateError) and turn.is_revoked):
             raise self._errand.refusal() from error
 
     async def _ask(self, held: Sequence[Turn], thread: threading.Thread) -> Turn:

@@ -374,6 +374,8 @@ class TokenActor(TrioActor):
         except Exception as error:  # noqa: BLE001 - whatever it is, the tab lives on without it
             label = token_label(self._token)
             logger.warning("token %s: %s is not resumed: %s", label, record.name, error)
+            context = ErrorContext("background task", record.name, self._token, record.args)
+            self._services.reporter.report(error, context)
 
     # ---- turns of others -------------------------------------------------------------------
 

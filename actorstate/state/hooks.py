@@ -75,6 +75,12 @@ def _check_options(label: str, name: str, options: TaskOptions | None) -> None:
             f"return a background task from it where something takes long"
         )
         raise StateDefinitionError(message)
+    if name == "on_disconnect" and options.on_disconnect == "cancel":
+        message = (
+            f"{label} cannot have on_disconnect='cancel': it is asked for when the tab is gone, "
+            f"and so would never begin; leave that out"
+        )
+        raise StateDefinitionError(message)
     if options.resume:
         # What is resumed is found by the name that events have for it, and a hook has none.
         message = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from actorstate.exceptions import ImmutableStateError
 from actorstate.state.changes import Log, VarSet
-from actorstate.state.holders import is_reading, turns_in_context
+from actorstate.state.holders import is_held, is_reading, turns_in_context
 from actorstate.state.json_types import MOST_BITS
 from actorstate.state.nodes import orphan
 
@@ -106,6 +106,13 @@ class VarPlace:
     def _refusal(self) -> str:
         if is_reading.get():
             return f"{self.var} was not changed: computed vars are computed here, and only read"
+        turn = self.tree.turn
+        if turn is not None and turn.is_revoked and is_held(turn):
+            return (
+                f"{self.var} was not changed: the turn was taken from {turn.holder}, which held it "
+                f"for too long, or went on as the app was left. Its block ends with an error, and "
+                f"leaves nothing behind"
+            )
         return (
             f"{self.var} was not changed: it can be changed only by who holds the tab's turn. In "
             f"a background task write inside `async with self`; elsewhere inside "
