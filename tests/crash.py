@@ -207,11 +207,15 @@ class Tab:
         return kind
 
     def check(self) -> None:
-        """Every event has counted once, in its order, and so has what followed from it."""
+        """Every event has counted once, in its order, and so has what followed from it.
+
+        And it was never away: it came back in time from each restart.
+        """
         tally, events = self.state["tally"], len(self.sent) - 1
         assert tally["numbers"] == list(range(1, events + 1))
         assert tally["count"] == events
         assert tally["followed"] == list(range(3, events + 1, 3))
+        assert tally["arrivals"] == 1
 
 
 async def crash_again_and_again(

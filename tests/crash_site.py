@@ -13,6 +13,10 @@ class Tally(State, root=True):
     numbers: list[int] = []
     followed: list[int] = []
     text: str = ""
+    arrivals: int = 0
+
+    def on_connect(self) -> None:
+        self.arrivals += 1
 
     def add(self, number: int) -> Any:
         self.count += 1
