@@ -195,6 +195,34 @@ async def test_a_task_that_fails_is_logged_and_harms_nobody(
     assert "on its own" in caplog.text
 
 
+async def test_a_task_that_is_cancelled_with_its_app_has_not_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[Any] = []
+    with trio.move_on_after(0):
+        async with App(root=AppRoot, on_error=lambda *it: told.append(it)) as app:
+            app.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+    assert (told, caplog.text) == ([], "")
+
+
+def test_an_interrupt_from_the_keyboard_that_strikes_in_a_task_ends_the_app() -> None:
+    told: list[Any] = []
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        async with App(root=AppRoot, on_error=lambda *it: told.append(it)) as app:
+            app.start_soon(interrupted)
+            await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(KeyboardInterrupt)
+    assert told == []
+
+
 def test_outside_an_app_there_is_no_current_one() -> None:
     with pytest.raises(LookupError, match="no app is running here"):
         current_app()

@@ -243,6 +243,68 @@ async def test_a_slow_client_has_its_time_with_each_frame(autojump_clock: MockCl
         assert (peer.code, peer.version) == (None, 10)
 
 
+async def test_a_client_that_takes_nothing_while_it_is_closed_is_not_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(send_timeout=7) as (app, nursery):
+        peer = await connect(app, nursery)
+        peer.link.stall()
+        await turns(app, peer.token, 1)
+        await wait_all_tasks_blocked()
+        peer.connection.close()
+        await trio.sleep(1)
+        assert (peer.code, peer.ended_at) == (1001, 0.3)
+
+
+async def test_a_client_that_stalls_for_more_effects_than_may_wait_is_cut_off_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(rate_limit=math.inf) as (app, nursery):
+        peer = await connect(app, nursery)
+        peer.link.stall()
+        for count, code in ((1000, None), (10, 1001)):
+            for _ in range(count):
+                peer.fire("say")
+            await wait_all_tasks_blocked()
+            assert peer.code == code
+        assert peer.ended_at == 0
+
+
+class Unanswered:
+    """A socket whose client has gone without a word, so that its close is never answered."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+
+    async def get_message(self) -> str:
+        return await trio.sleep_forever()
+
+    async def send_message(self, message: str, /) -> None:
+        await trio.sleep_forever()
+
+    async def aclose(self, code: int, /) -> None:
+        await trio.lowlevel.checkpoint()
+        self.codes.append(code)
+        await trio.sleep(60)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_close_is_told_and_its_answer_not_waited_for_long(
+    autojump_clock: MockClock, is_cancelled: bool
+) -> None:
+    async with wired() as (app, _):
+        socket = Unanswered()
+        connection = SocketConnection(socket, await app.open_site(), Handshake({}, "memory"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run)
+            await wait_all_tasks_blocked()
+            if is_cancelled:
+                nursery.cancel_scope.cancel()
+            else:
+                connection.close()
+        assert (socket.codes, trio.current_time()) == ([1001], 0.3)
+
+
 # ---- silence ------------------------------------------------------------------------------------
 
 
@@ -345,6 +407,19 @@ async def test_who_is_not_listened_to_is_not_taken_for_silent(autojump_clock: Mo
         assert (peer.code, peer.frames[-1]["ack"]) == (None, 5)
         await trio.sleep(100)
         assert peer.code is None
+
+
+async def test_who_is_silent_once_it_is_listened_to_again_is_closed_in_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(mailbox_capacity=1, ping_interval=20, ping_timeout=10) as (app, nursery):
+        peer = await connect(app, nursery, answers=False)
+        async with app.modify_state(peer.token):
+            for _ in range(3):
+                peer.fire("add")
+            await trio.sleep(5)
+        await trio.sleep(100)
+        assert (peer.wire["count"], peer.code, peer.ended_at) == (3, 1001, 5 + 20 + 10)
 
 
 @pytest.mark.parametrize("limits", [{"ping_interval": math.inf}, {"ping_timeout": math.inf}])
@@ -725,3 +800,47 @@ async def test_a_token_that_was_at_rest_has_another_history(autojump_clock: Mock
         new = await come_back(app, nursery, old)
         assert "state" in new.frames[0]
         assert new.frames[0]["history"] != old.frames[0]["history"]
+
+
+# ---- the end ------------------------------------------------------------------------------------
+
+
+async def test_who_is_read_no_more_is_shown_what_happens_and_looked_after(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired(ping_interval=20, ping_timeout=20) as (app, nursery):
+        peer = await connect(app, nursery)
+        peer.connection.stop_reading()
+        for _ in range(2):  # to come after what the reader may be at, as well
+            peer.fire("add")
+            await wait_all_tasks_blocked()
+        assert len(peer.frames) == 1
+        await turns(app, peer.token, 1)
+        await trio.sleep(50)
+        assert (peer.code, peer.wire["count"], peer.of("patch")[0]["ack"]) == (None, 1, 0)
+        assert len(peer.of("ping")) == 2
+
+
+async def test_who_has_said_no_hello_when_it_is_read_no_more_is_sent_to_the_next_server(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        peer = Peer(await app.open_site())
+        nursery.start_soon(peer.connection.run)
+        await wait_all_tasks_blocked()
+        peer.connection.stop_reading()
+        await wait_all_tasks_blocked()
+        assert (peer.code, trio.current_time()) == (1001, 0)
+
+
+async def test_who_waits_for_its_tab_when_the_server_stops_is_sent_to_the_next_server(
+    autojump_clock: MockClock,
+) -> None:
+    async with wired() as (app, nursery):
+        old = await connect(app, nursery, answers=False)
+        new = Peer(site := await app.open_site())
+        with site.admission.present(new.connection):
+            await connect_peer(new, nursery, token=old.token, instance="reloaded")
+            app.stop()
+            await trio.sleep(2)
+            assert (new.code, new.frames) == (1001, [])

@@ -7,7 +7,7 @@ import logging
 import math
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -255,6 +255,23 @@ async def test_what_is_counted_is_counted_off_again() -> None:
     assert not admission._by_address
 
 
+async def test_a_connection_whose_address_is_known_later_is_one_connection() -> None:
+    admission = Admission(ConnectionLimits(max_connections=2))
+    for _ in range(3):
+        with (
+            admission.connection(None),
+            admission.address("203.0.113.1"),
+            admission.connection(None) as second,
+        ):
+            assert second is None
+    with (
+        admission.connection(None),
+        admission.connection(None),
+        admission.connection(None) as third,
+    ):
+        assert third is Refusal.FULL
+
+
 async def test_who_is_turned_away_holds_nothing_for_long() -> None:
     """Only so many get the time to read why; the others are closed at once."""
     async with serving(ConnectionLimits(max_connections=1)) as (_, address):
@@ -265,6 +282,14 @@ async def test_who_is_turned_away_holds_nothing_for_long() -> None:
             answers = [await everything(stream) for stream in crowd]
         assert answers.count(b"") == 50
         assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answers) == 100
+
+
+def test_who_was_told_why_leaves_the_time_for_it_to_others() -> None:
+    admission = Admission(ConnectionLimits())
+    for _ in range(3):
+        with ExitStack() as stack:
+            told = [stack.enter_context(admission.turned_away()) for _ in range(150)]
+        assert told == [True] * 100 + [False] * 50
 
 
 async def test_the_command_line_takes_as_many_open_files_as_it_is_given(tmp_path: Path) -> None:
@@ -279,6 +304,55 @@ async def test_the_command_line_takes_as_many_open_files_as_it_is_given(tmp_path
             with trio.fail_after(10):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
     assert "EMFILE" not in log.read_text()
+
+
+# ---- the end ------------------------------------------------------------------------------------
+
+
+class Guest:
+    """Keeps what it is told, and leaves so many seconds after it is closed."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.told: list[str] = []
+        self.is_closed = trio.Event()
+
+    def stop_reading(self) -> None:
+        self.told.append("stop reading")
+
+    def close(self) -> None:
+        self.told.append("close")
+        self.is_closed.set()
+
+    async def stay(self, admission: Admission) -> None:
+        with admission.present(self):
+            await self.is_closed.wait()
+            await trio.sleep(self.seconds)
+
+
+@pytest.mark.parametrize(("stays", "seconds"), [(0, 0), (1, 1), (60, 2)])
+async def test_at_the_end_all_who_are_here_are_told_and_waited_for_a_little(
+    autojump_clock: MockClock, stays: float, seconds: float
+) -> None:
+    admission = Admission(ConnectionLimits())
+    early, late, gone = Guest(stays), Guest(stays), Guest(0)
+    with admission.present(gone):
+        pass
+
+    async def work_off() -> None:
+        assert early.told == ["stop reading"]
+        nursery.start_soon(late.stay, admission)
+        await trio.sleep(10)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(early.stay, admission)
+        await wait_all_tasks_blocked()
+        admission.close()
+        await admission.see_out(work_off)
+        assert trio.current_time() == 10 + seconds
+        nursery.cancel_scope.cancel()
+    assert early.told == late.told == ["stop reading", "close"]
+    assert gone.told == []
 
 
 # ---- whose pages --------------------------------------------------------------------------------

@@ -131,6 +131,10 @@ class Living(Root):
         await trio.sleep(2)
         current_app().start_soon(_add_for_ever, token)
 
+    async def start_to_clean_up(self, token: str) -> None:
+        await trio.sleep(2)
+        current_app().start_soon(_clean_up, token)
+
     async def fail_slowly(self) -> None:
         await trio.sleep(1)
         raise ValueError("at last")
@@ -148,6 +152,13 @@ async def _add_for_ever(token: str) -> None:
         async with current_app().modify_state(token) as state:
             await trio.sleep(1)
             state.get_substate(Living).value += 1
+
+
+async def _clean_up(token: str) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(1)
+        async with current_app().modify_state(token) as state:
+            state.get_substate(Living).value = 100
 
 
 @pytest.fixture(autouse=True)
@@ -417,6 +428,13 @@ async def test_a_task_that_the_last_handler_starts_ends_between_its_turns_as_wel
     assert await stored(store, "other") is None  # stopped before its first turn
 
 
+async def test_what_such_a_task_does_in_its_cleanup_is_waited_for_as_well(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    assert await leave_with(store, ("start_to_clean_up", "other"), after=1) == pytest.approx(2)
+    assert await stored(store, "other") == 100
+
+
 async def test_what_fails_last_is_told_to_the_end(
     store: MemoryStore, autojump_clock: MockClock
 ) -> None:
@@ -485,6 +503,17 @@ async def test_stopping_one_actor_goes_in_the_same_order(
         assert await stored(store) >= 2
         tell(app, "add")  # brings it to life again
         assert app.directory.ref(TOKEN) is not ref
+
+
+async def test_stopping_all_actors_stops_those_too_that_their_last_turns_bring_to_life(
+    store: MemoryStore, autojump_clock: MockClock
+) -> None:
+    async with App(root=Root, store=store) as app:
+        tell(app, "add_there_too", "another")
+        await wait_all_tasks_blocked()
+        await app.directory.stop()
+        assert len(app.directory) == 0
+        assert await stored(store) == await stored(store, "another") == 1
 
 
 # ---- by force -----------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -138,6 +141,86 @@ async def test_those_who_wait_for_room_come_in_the_order_in_which_they_asked() -
             order.append((await taken(mailbox)).message)
             await wait_all_tasks_blocked()
     assert order == [0, 1, 2, 3]
+
+
+async def test_who_waits_for_room_keeps_its_place_when_a_message_is_taken_back_in_vain() -> None:
+    """There are still as many as there may be, since one was put in any case."""
+    mailbox, answer = Mailbox(capacity=1), TrioFuture[Any]()
+    mailbox.put(Envelope("taken back", reply_to=answer))
+    mailbox.post_always("in any case")
+    async with trio.open_nursery() as nursery:
+        for message in ("first", "second"):
+            nursery.start_soon(mailbox.post_when_room, message)
+            await wait_all_tasks_blocked()
+        mailbox.withdraw(answer)
+        await wait_all_tasks_blocked()
+        order: list[str] = []
+        for _ in range(3):
+            order.append((await taken(mailbox)).message)
+            await wait_all_tasks_blocked()
+    assert order == ["in any case", "first", "second"]
+
+
+async def test_who_finds_room_that_a_thread_is_faster_to_take_waits_for_the_next() -> None:
+    mailbox: Any = Mailbox(capacity=1)
+    mailbox._lock = _after_another(mailbox, "faster")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.post_when_room, "slower")
+        await wait_all_tasks_blocked()
+        assert mailbox.waiting() == ["faster"]
+        assert (await taken(mailbox)).message == "faster"
+    assert mailbox.waiting() == ["slower"]
+
+
+@contextmanager
+def _after_another(mailbox: Any, message: str) -> Generator[None]:
+    """A lock that another thread gets first, to put a message."""
+    mailbox._lock = lock = threading.Lock()
+    mailbox.put(Envelope(message))
+    with lock:
+        yield
+
+
+async def test_a_message_that_is_taken_without_waiting_makes_room_as_well() -> None:
+    mailbox = Mailbox(capacity=1)
+    mailbox.post_always("first")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.post_when_room, "second")
+        await wait_all_tasks_blocked()
+        envelope = mailbox.take()
+        assert envelope is not None
+        assert envelope.message == "first"
+        await wait_all_tasks_blocked()
+        assert mailbox.waiting() == ["second"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_message_that_was_chosen_makes_room_as_well() -> None:
+    mailbox = Mailbox(capacity=2)
+    mailbox.order = LastFirst()
+    mailbox.post_always("first")
+    mailbox.post_always("second")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.post_when_room, "third")
+        await wait_all_tasks_blocked()
+        assert (await taken(mailbox)).message == "second"
+        await wait_all_tasks_blocked()
+        assert mailbox.waiting() == ["first", "third"]
+        nursery.cancel_scope.cancel()
+
+
+class LastFirst:
+    """Takes of the messages that lie there the last."""
+
+    def arrived(self, mailbox: Mailbox, message: Any) -> None:
+        pass
+
+    async def choose(self, mailbox: Mailbox) -> int | None:
+        await trio.lowlevel.checkpoint()
+        return len(mailbox) - 1
+
+    def closed(self, mailbox: Mailbox) -> None:
+        pass
 
 
 async def test_cancelling_the_getter_takes_nothing() -> None:

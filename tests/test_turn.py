@@ -88,6 +88,23 @@ def test_a_turn_that_is_revoked_can_be_undone_and_nothing_else() -> None:
     assert tree.turn is None
 
 
+def test_a_value_during_whose_copying_the_turn_is_taken_is_not_assigned() -> None:
+    tree = make_tree()
+    turn = tree.open_turn("a thread")
+    hold(turn)
+
+    class Long(dict[str, list[str]]):
+        def items(self) -> Any:
+            turn.revoke()
+            return super().items()
+
+    with pytest.raises(ImmutableStateError, match="the turn was taken from a thread"):
+        tree.state(Right).table = Long(key=["value"])
+    assert tree.state(Right).table == {}
+    release(turn)
+    turn.roll_back()
+
+
 def test_one_turn_at_a_time() -> None:
     tree = make_tree()
     tree.open_turn("first")

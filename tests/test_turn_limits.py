@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -141,6 +141,14 @@ class Held(Root):
             yield
         await trio.sleep(1)
 
+    def note_at_a_plain_yield(self) -> Iterator[None]:
+        self.value = 1
+        try:
+            yield
+        except BaseException as error:
+            self.noted.append(type(error))
+            raise
+
     @background
     async def catch_at_a_yield_in_a_block(self) -> AsyncIterator[None]:
         async with self:
@@ -177,6 +185,15 @@ class SlowStore(WrappedStore):
 
     async def commit(self, lease: Any, commit: Commit) -> None:
         await trio.sleep(self.seconds)
+        await super().commit(lease, commit)
+
+
+class FailingStore(WrappedStore):
+    error: OSError | None = None
+
+    async def commit(self, lease: Any, commit: Commit) -> None:
+        if self.error is not None:
+            raise self.error
         await super().commit(lease, commit)
 
 
@@ -443,15 +460,7 @@ async def test_a_turn_is_not_undone_under_a_thread_that_writes_in_its_block(
 async def test_an_error_of_the_store_that_is_caught_at_a_yield_is_raised_at_the_end(
     told: list[Any], autojump_clock: MockClock
 ) -> None:
-    class Failing(WrappedStore):
-        error: OSError | None = None
-
-        async def commit(self, lease: Any, commit: Commit) -> None:
-            if self.error is not None:
-                raise self.error
-            await super().commit(lease, commit)
-
-    store = Failing()
+    store = FailingStore()
     async with App(root=Root, store=store, on_error=lambda *it: told.append(it)) as app:
         for method in ("catch_at_a_yield", "catch_at_a_yield_in_a_block"):
             store.error = OSError("full")
@@ -461,6 +470,19 @@ async def test_an_error_of_the_store_that_is_caught_at_a_yield_is_raised_at_the_
             await trio.sleep(1)
             assert await value_of(app) == 0
     assert [str(error) for error, _ in told] == ["full", "full"]
+
+
+async def test_what_goes_wrong_at_the_yield_of_a_plain_handler_is_raised_there(
+    told: list[Any],
+) -> None:
+    Held.noted = []
+    store = FailingStore()
+    store.error = OSError("full")
+    async with App(root=Root, store=store, on_error=lambda *it: told.append(it)) as app:
+        await fire(app, "held.note_at_a_plain_yield")
+        assert Held.noted == [OSError]
+        assert [str(error) for error, _ in told] == ["full"]
+        assert await value_of(app) == 0
 
 
 async def test_a_block_whose_time_is_over_while_its_yield_is_stored_is_told_at_the_yield(
