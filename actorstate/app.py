@@ -485,7 +485,9 @@ class App:  # not final, unlike the others: a door to the library may want an Ap
                 `LeaseLostError` and `StoreUnavailableError` are such.
             ActorDeadError: the app was left meanwhile; nothing was changed.
             RuntimeError: (on entering) the app is not running, or in another trio run; or what
-                this gave was entered before.
+                this gave was entered before. (On leaving) another task has entered it, as where
+                an async generator that was not exhausted is closed by the garbage collector; then
+                it is undone.
             TypeError: (here) the token is no string.
         """
         return ModifyState(self._opener(token))

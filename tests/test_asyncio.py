@@ -411,6 +411,27 @@ async def test_entering_again_inside_the_block_is_refused_in_a_task_too(
     assert (await world.state()).number == 2
 
 
+@pytest.mark.parametrize("store", [MemoryStore(), WrappedStore()])
+async def test_a_block_whose_task_ended_without_leaving_it_is_undone_by_the_turn_timeout(
+    store: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    async def enter(app: App) -> None:
+        state = await app.modify_state(TOKEN).__aenter__()
+        state.get_substate(Log).number = 5
+
+    async def code(app: App) -> None:
+        await asyncio.create_task(enter(app))
+
+    async with App(root=Root, store=store, asyncio=True, turn_timeout=5) as app:
+        app.start_soon(code, app)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(6):
+            async with app.modify_state(TOKEN) as state:
+                assert state.get_substate(Log).number == 0
+
+
 async def test_a_block_that_is_left_by_another_task_is_left_alone(
     world: World, autojump_clock: MockClock
 ) -> None:
@@ -798,6 +819,35 @@ async def test_writing_when_the_turn_took_too_long_is_told_as_that(
     assert (await world.state()).number == 0
 
 
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+async def test_a_block_that_ends_in_peace_when_its_turn_took_too_long_is_undone_and_told(
+    autojump_clock: MockClock, make_store: Callable[[], Any]
+) -> None:
+    async def hold(log: Log) -> None:
+        async with log:
+            log.number = 1
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1000)
+
+    async def code(log: Log) -> None:
+        with pytest.raises(TurnTimeoutError):
+            await asyncio.create_task(hold(log))
+
+    errors: list[Any] = []
+    async with App(
+        root=Root,
+        asyncio=True,
+        turn_timeout=50,
+        store=make_store(),
+        on_error=lambda *told: errors.append(told),
+    ) as app:
+        world = World(app, errors)
+        await world.run("task", code)
+        await world.end()
+        assert (await world.state()).number == 0
+    assert errors == []
+
+
 # ---- cancellation, from asyncio to trio ----------------------------------------------------------
 
 
@@ -956,6 +1006,8 @@ async def test_leaving_the_app_ends_tasks_of_asyncio_but_not_in_a_block(
 
     def code(log: Log) -> None:
         seen_tasks.extend([asyncio.create_task(add_twice(log)), asyncio.create_task(sleep())])
+        for task in seen_tasks:  # else asyncio says at some time that nobody has looked
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     seen_tasks: list[asyncio.Task[None]] = []
     store = WrappedStore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -142,6 +143,7 @@ class Misusing(Root):
 
 
 class Following(Root):
+    gate: ClassVar[trio.Event]
     asked: list[int] = []
     followed: int = 0
 
@@ -160,6 +162,12 @@ class Following(Root):
     async def ask_in_a_block(self, count: int) -> AsyncIterator[Any]:
         async with self:
             yield self.ask_for(count)
+
+    @background
+    async def ask_often(self, count: int) -> AsyncIterator[Any]:
+        await self.gate.wait()
+        for _ in range(count):
+            yield Following.follow
 
     def double(self) -> Any:
         return [Following.double, Following.double]
@@ -487,11 +495,30 @@ async def test_handlers_that_follow_from_a_turn_are_no_more_than_the_mailbox_hol
         ]
 
 
+async def test_what_a_task_triggers_leaves_room_for_what_follows_from_turns() -> None:
+    """It waits for room, and so may have all there is."""
+    told: list[BaseException] = []
+    app = App(root=Root, mailbox_capacity=5, on_error=lambda error, _: told.append(error))
+    async with app:
+        ref, Following.gate = app.directory.ref(TOKEN), trio.Event()
+        ref.tell(Event("root.following.ask_often", [20]))
+        await wait_all_tasks_blocked()
+        async with app.modify_state(TOKEN):
+            ref.tell(Event("root.following.ask_for", [2]))
+            Following.gate.set()
+            await wait_all_tasks_blocked()
+            assert len(ref.mailbox) == 5
+        await settle(app)
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Following).followed == 22
+    assert told == []
+
+
 async def test_a_handler_that_triggers_itself_twice_each_time_fills_no_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    async with App(root=Root, mailbox_capacity=100) as app:
+    async with App(root=Root, mailbox_capacity=100, shutdown_timeout=0) as app:
         app.directory.ref(TOKEN).tell(Event("root.following.double"))
         for _ in range(20):
             await trio.lowlevel.checkpoint()
@@ -855,6 +882,54 @@ async def test_blocks_that_are_never_left_are_undone_when_their_task_ends(
     assert [type(error) for error in told] == (
         [] if is_cancelled else expected[how.partition(" ")[0]]
     )
+
+
+async def look_at_a_row(app: App) -> None:
+    async for _ in rows_of_another(app):
+        break
+
+
+async def rows_of_another(app: App) -> AsyncIterator[int]:
+    async with app.modify_state("another") as state:
+        state.get_substate(Lingering).value = 5
+        yield 1
+        yield 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("what", [look_at_a_row, functools.partial(linger, how="return")])
+async def test_a_block_whose_task_ended_without_leaving_it_is_undone_by_the_turn_timeout(
+    what: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nobody else looks after a task, and trio complains of it."""
+    caplog.set_level(logging.CRITICAL)
+    async with App(root=Root, turn_timeout=5, shutdown_timeout=10) as app:
+
+        async def children() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(what, app)
+
+        app.start_soon(children)
+        with trio.fail_after(6):
+            await wait_all_tasks_blocked()
+            async with app.modify_state("another") as state:
+                assert state.get_substate(Lingering).value == 0
+        began = trio.current_time()
+    assert trio.current_time() == began
+
+
+async def test_an_app_that_is_entered_in_a_block_of_another_leaves_that_alone(app: App) -> None:
+    async def nothing() -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with app.modify_state(TOKEN) as state:
+        async with App(root=Root) as inner:
+            inner.start_soon(nothing)
+            inner.directory.ref(TOKEN).tell(Event("root.generating.return_an_event"))
+            await wait_all_tasks_blocked()
+        state.get_substate(Counting).counter = 3
+    async with app.modify_state(TOKEN) as state:
+        assert state.get_substate(Counting).counter == 3
 
 
 async def test_modify_state_that_is_left_by_another_task_is_left_alone(app: App) -> None:

@@ -7,7 +7,7 @@ drawn, so what fails can be run again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 import attrs
 import pytest
@@ -28,9 +28,11 @@ from actorstate import (
     StoreUnavailableError,
     background,
     console_log,
+    current_app,
 )
 from actorstate.actors.messages import Attach, Detach, EffectRequest, Event, Origin, Welcome
 from actorstate.state.commit import Commit
+from actorstate.state.snapshot import CallRecord
 from actorstate.stores.base import Lease, Loaded
 
 TOKEN: Final = "tab"  # noqa: S105 - a name, to the library
@@ -41,6 +43,7 @@ class Root(State, root=True):
 
 
 class Owned(Root):
+    noted: ClassVar[list[App]] = []
     count: int = 0
     names: list[str] = []
     _hidden: int = 0
@@ -69,6 +72,17 @@ class Owned(Root):
     async def add_slowly(self) -> None:
         self.count += 1
         await trio.sleep(5)
+
+    def note_where(self) -> None:
+        self.noted.append(current_app())
+
+    async def note_where_later(self) -> Any:
+        await trio.sleep(1)
+        return Owned.note_where
+
+    async def name_later(self, name: str) -> Any:
+        await trio.sleep(1)
+        return Owned.name(name)  # pyright: ignore
 
     async def add_in_stretches(self) -> Any:
         self.count += 1
@@ -121,6 +135,17 @@ async def stored(store: Any) -> Any:
 # ---- handing over ------------------------------------------------------------------------------
 
 
+async def test_an_owner_that_has_nothing_to_do_gives_the_token_up_at_once() -> None:
+    store = MemoryStore()
+    async with (
+        App(root=Root, store=store, shutdown_timeout=0) as one,
+        App(root=Root, store=store, shutdown_timeout=0) as other,
+    ):
+        await add(one)
+        with trio.fail_after(5):
+            assert await add(other) == 2
+
+
 async def test_what_one_app_changes_the_page_of_the_other_sees(autojump_clock: MockClock) -> None:
     store = MemoryStore()
     async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
@@ -132,6 +157,31 @@ async def test_what_one_app_changes_the_page_of_the_other_sees(autojump_clock: M
         assert await add(one) == 3
         await trio.sleep(3)
         assert (page.state["root.owned"]["count"], page.version) == (3, 3)
+
+
+async def test_a_token_that_is_wanted_while_it_is_taken_up_is_given_up_after_its_use() -> None:
+    class Gated(WrappedStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = trio.Event()
+
+        async def load(self, token: str, on_wanted: Callable[[], None]) -> Any:
+            loaded = await super().load(token, on_wanted)
+            await self.gate.wait()
+            return loaded
+
+    store = Gated()
+    async with (
+        App(root=Root, store=store, shutdown_timeout=0) as one,
+        App(root=Root, store=store, shutdown_timeout=0) as other,
+    ):
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for app in (one, other):
+                    nursery.start_soon(add, app)
+                    await wait_all_tasks_blocked()
+                store.gate.set()
+        assert (await stored(store))["count"] == 2
 
 
 async def test_the_token_is_given_up_after_the_open_turn(autojump_clock: MockClock) -> None:
@@ -574,6 +624,32 @@ class UncertainLease:
         return False
 
 
+async def test_after_a_commit_that_was_cut_off_nothing_is_stored_that_knows_nothing_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    class Unheard(WrappedStore):
+        """Takes what it is given, and in the end never says so."""
+
+        is_heard = True
+
+        async def commit(self, lease: Any, commit: Commit) -> None:
+            await super().commit(lease, commit)
+            if not self.is_heard:
+                await trio.sleep_forever()
+
+    store = Unheard()
+    async with App(root=Root, store=store, shutdown_timeout=0) as app:
+        join(app)
+        owned(app, "look", seq=1)
+        await wait_all_tasks_blocked()
+        store.is_heard = False
+        owned(app, "add", seq=2)
+        await wait_all_tasks_blocked()
+    snapshot = await store.peek(TOKEN)
+    assert snapshot is not None
+    assert (snapshot.version, snapshot.done) == (1, {"page": 2})
+
+
 # ---- calls -------------------------------------------------------------------------------------
 
 
@@ -629,6 +705,68 @@ async def call_with_faults(schedule: list[str]) -> None:
         assert snapshot is not None
         assert snapshot.values["root.owned"]["names"] == ["a+++", "a++", "a+", "a"]
         assert snapshot.calls == ()
+
+
+@pytest.mark.parametrize("handovers", [0, 40])
+async def test_a_call_is_run_where_it_was_asked_for_before_the_token_is_given_up(
+    autojump_clock: MockClock, handovers: int
+) -> None:
+    Owned.noted, store = [], MemoryStore()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        for _ in range(handovers):
+            await add(other)
+            await add(one)
+        owned(one, "note_where_later")
+        await wait_all_tasks_blocked()
+        async with other.modify_state(TOKEN):
+            assert Owned.noted == [one]
+    assert Owned.noted == [one]
+
+
+async def test_calls_that_follow_from_calls_do_not_keep_the_token_from_others_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        owned(one, "name_later", 500 * "+")
+        await wait_all_tasks_blocked()
+        async with other.modify_state(TOKEN) as state:
+            assert 0 < len(state.get_substate(Owned).names) < 250
+    assert len((await stored(store))["names"]) == 501
+
+
+async def leave_calls(store: Any, *names: str) -> None:
+    """Let a store have calls as an owner leaves them that crashes before it comes to them."""
+    loaded = await store.load(TOKEN, lambda: None)
+    calls = [CallRecord(f"0.{number}", name, ()) for number, name in enumerate(names)]
+    await store.commit(loaded.lease, Commit(0, (), (), calls=tuple(calls)))
+    await store.release(loaded.lease)
+
+
+async def test_a_call_left_by_a_crash_is_run_by_the_next_owner_before_it_gives_the_token_up(
+    autojump_clock: MockClock,
+) -> None:
+    Owned.noted, store = [], MemoryStore()
+    await leave_calls(store, "root.owned.note_where")
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        owned(one, "add_slowly")
+        await wait_all_tasks_blocked()
+        async with other.modify_state(TOKEN):
+            assert Owned.noted == [one]
+    assert Owned.noted == [one]
+
+
+async def test_a_call_whose_handler_is_no_more_is_forgotten(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    await leave_calls(store, "root.owned.removed", "root.owned.add")
+    async with App(root=Root, store=store) as app:
+        await add(app)
+    snapshot = await store.peek(TOKEN)
+    assert snapshot is not None
+    assert (snapshot.calls, snapshot.values["root.owned"]["count"]) == ((), 2)
+    assert "root.owned.removed is not called any more" in caplog.text
 
 
 async def test_a_handler_that_failed_is_not_called_again(autojump_clock: MockClock) -> None:

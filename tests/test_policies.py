@@ -980,13 +980,14 @@ async def test_a_page_that_cannot_be_shown_does_not_prolong_the_grace(
     async with App(root=ShownRoot, store=store) as app:
         client = join(app)
         await trio.sleep(1)
-        store.error = OSError("full")
         leave(app, client)
         for number in range(4):
             await trio.sleep(2)
+            store.error = OSError("full")
             client = join(app, f"try {number}")
             await wait_all_tasks_blocked()
             leave(app, client)
+            store.error = None
             assert [failure.code for failure in client.failures] == ["unavailable"]
             assert client.closed
         assert Shown.gone == [6]

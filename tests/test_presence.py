@@ -10,6 +10,9 @@ from typing import Any, Final
 import pytest
 import trio
 from clients import Client
+from hypothesis import event, given, strategies as st
+from programs import in_virtual_time
+from programs_apps import AppsPlayer, Move, programs_of_apps
 from stores import WrappedStore
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -47,6 +50,14 @@ class Seen(Root):
         await trio.sleep_forever()
 
     @background(on_disconnect="cancel")
+    async def follow(self) -> None:
+        await trio.sleep_forever()
+
+    @background(on_disconnect="cancel", resume=True)
+    async def follow_on(self) -> None:
+        await trio.sleep_forever()
+
+    @background(on_disconnect="cancel")
     async def tick(self) -> None:
         while True:
             await trio.sleep(1)
@@ -76,8 +87,9 @@ class CarelessRoot(State, root=True):
 class Kept(WrappedStore):
     """Keeps the commits in mind, is not reached or full when told so, and thinks some dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, inner: MemoryStore | None = None) -> None:
         super().__init__()
+        self.inner = inner or self.inner
         self.commits: list[Commit] = []
         self.dead: set[str] = set()
         self.is_away = self.is_full = False
@@ -89,10 +101,12 @@ class Kept(WrappedStore):
         return await super().load(token, on_wanted)
 
     async def is_alive(self, owner: str) -> bool:
-        self._reach()
+        if self.is_away:
+            raise StoreError("the store does not say")
         return owner not in self.dead and await super().is_alive(owner)
 
     async def commit(self, lease: Any, commit: Commit) -> None:
+        self._reach()
         if self.is_full:
             raise StoreError("the disk is full")
         whole = commit.whole() if commit.whole is not None else None
@@ -142,7 +156,7 @@ async def connected(store: Any) -> Any:
 
 
 @pytest.mark.parametrize("store", [Kept(), KeptAtOnce()])
-async def test_what_a_hook_changed_and_that_it_was_told_is_one_commit(
+async def test_that_the_tab_is_connected_is_stored_with_the_call_of_the_hook(
     store: Kept, autojump_clock: MockClock
 ) -> None:
     async with App(root=Root, store=store) as app:
@@ -150,25 +164,32 @@ async def test_what_a_hook_changed_and_that_it_was_told_is_one_commit(
         await wait_all_tasks_blocked()
         leave(app, page)
         await trio.sleep(6)
-    assert [len(commit.operations) for commit in store.commits] == [1, 1]
-    came, went = (commit.connected for commit in store.commits)
-    assert (len(came or ()), went) == (1, ())
+    came, told_so, went, told_that = store.commits
+    assert [call.id for call in came.calls] == list(told_so.ran)
+    assert [call.id for call in went.calls] == list(told_that.ran)
+    assert [len(commit.operations) for commit in store.commits] == [0, 1, 0, 1]
+    assert (len(came.connected or ()), told_so.connected) == (1, None)
+    assert (went.connected, told_that.connected) == ((), None)
 
 
+@pytest.mark.parametrize("commits", [1, 2])
 async def test_a_crash_of_all_is_an_absence_from_when_the_token_is_taken_up(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, commits: int
 ) -> None:
+    """Wherever between the two commits, the program is told once."""
     crashed, store = Kept(), Kept()
     async with App(root=Root, store=crashed) as app:
         join(app)
         await wait_all_tasks_blocked()
         loaded = await store.load(TOKEN, lambda: None)
-        await store.inner.commit(loaded.lease, crashed.commits[0])
+        for commit in crashed.commits[:commits]:
+            await store.inner.commit(loaded.lease, commit)
         await store.release(loaded.lease)
     await trio.sleep(100)
     async with App(root=Root, store=store) as app:
-        assert await log_of(app) == ["connect"]
+        await log_of(app)
         await trio.sleep(4)
+        assert await log_of(app) == ["connect"]
         page = join(app)
         await trio.sleep(2)
         assert await log_of(app) == ["connect"]
@@ -243,7 +264,7 @@ async def test_a_tab_is_missed_though_the_store_is_not_reached_for_a_while(
         assert await log_of(one) == ["connect", "disconnect"]
 
 
-async def test_a_tab_that_never_came_is_missed_and_nobody_told(autojump_clock: MockClock) -> None:
+async def test_a_tab_that_never_came_is_not_missed(autojump_clock: MockClock) -> None:
     store = Kept()
     async with App(root=Root, store=store) as app:
         app.directory.ref(TOKEN).tell(Event("root.seen.endure"))
@@ -253,9 +274,10 @@ async def test_a_tab_that_never_came_is_missed_and_nobody_told(autojump_clock: M
         await trio.sleep(6)
         assert await log_of(app) == []
         assert len(app.background_tasks) == 1
+        assert await connected(store) is None
         start(app)
-        await trio.sleep(1)
-        assert len(app.background_tasks) == 1
+        await trio.sleep(20)
+        assert len(app.background_tasks) == 2
         join(app)
         await trio.sleep(1)
         assert await log_of(app) == ["connect"]
@@ -351,22 +373,44 @@ async def test_the_last_page_to_go_asks_whether_the_other_apps_are_still_there(
             page = join(other, "second")
             await trio.sleep(3)
         leave(other, page)
-        await trio.sleep(6)
+        await trio.sleep(12)
         assert await log_of(other) == ["connect", "disconnect"]
+
+
+async def test_the_owner_of_the_token_notices_by_itself_that_the_last_app_with_a_page_has_ended(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one:
+        async with App(root=Root, store=store) as other:
+            page = join(one)
+            await trio.sleep(1)
+            start(one)
+            join(other)
+            await trio.sleep(1)
+            leave(one, page)
+            await trio.sleep(20)
+        await trio.sleep(20)
+        assert one.background_tasks == set()
+        assert await log_of(one) == ["connect", "disconnect"]
 
 
 async def test_an_app_that_was_taken_for_dead_is_told_anew_that_its_page_is_connected(
     autojump_clock: MockClock,
 ) -> None:
     store = Kept()
-    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+    cut_off = Kept(store.inner)
+    async with App(root=Root, store=cut_off) as one, App(root=Root, store=store) as other:
         join(one)
         await trio.sleep(1)
         names = await connected(store)
-        store.dead = set(names)
+        store.dead, cut_off.is_away = set(names), True
         await log_of(other)
-        await trio.sleep(8)
+        await trio.sleep(12)
+        assert await log_of(other) == ["connect", "disconnect"]
+        cut_off.is_away = False
         store.dead.clear()
+        await trio.sleep(2)
         assert await log_of(one) == ["connect", "disconnect", "connect"]
         await trio.sleep(20)
         assert await log_of(other) == ["connect", "disconnect", "connect"]
@@ -377,10 +421,8 @@ async def test_an_app_in_whose_absence_another_has_told_that_the_tab_is_gone_tel
     autojump_clock: MockClock,
 ) -> None:
     store = Kept()
-    async with (
-        App(root=Root, store=store, disconnect_grace=60) as one,
-        App(root=Root, store=store) as other,
-    ):
+    one = App(root=Root, store=store, disconnect_grace=60)
+    async with one, App(root=Root, store=store) as other:
         page = join(one)
         await trio.sleep(1)
         leave(one, page)
@@ -395,21 +437,131 @@ async def test_an_app_in_whose_absence_another_has_told_that_the_tab_is_gone_tel
         assert await log_of(one) == ["connect", "disconnect"]
 
 
-async def test_what_could_not_be_stored_when_the_token_was_given_up_is_stored_later(
+async def test_what_cannot_be_stored_is_told_when_it_can(autojump_clock: MockClock) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        store.is_full = True
+        page = join(one)
+        await trio.sleep(1)
+        assert (await log_of(one), store.commits) == ([], [])
+        await log_of(other)
+        store.is_full = False
+        await trio.sleep(6)
+        assert await log_of(one) == ["connect"]
+        store.is_full = True
+        leave(one, page)
+        await trio.sleep(6)
+        await log_of(other)
+        assert len(await connected(store)) == 1
+        store.is_full = False
+        assert await log_of(one) == ["connect"]
+        await trio.sleep(20)
+        assert await log_of(other) == ["connect", "disconnect"]
+        assert await connected(store) == ()
+
+
+async def test_nobody_who_can_say_whether_an_app_is_there_ends_nothing(
     autojump_clock: MockClock,
 ) -> None:
     store = Kept()
     async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        pages = join(one), join(other, "second")
+        await trio.sleep(1)
+        app_here, app_gone = (one, other) if await is_owner(one) else (other, one)
+        leave(one, pages[0])
+        leave(other, pages[1])
+        store.is_away = True
+        await trio.sleep(20)
+        assert (len(app_here.directory), len(app_gone.directory)) == (1, 1)
+        store.is_away = False
+        await trio.sleep(20)
+        assert await log_of(one) == ["connect", "disconnect"]
+
+
+async def is_owner(app: App) -> bool:
+    """Tell whether an app has the token now: then it is given its turn at once."""
+    with trio.move_on_after(0):
+        async with app.modify_state(TOKEN):
+            return True
+    return False
+
+
+async def test_tasks_end_with_the_pages_also_where_no_page_is_and_the_token_is_not(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
         page = join(one)
         await trio.sleep(1)
-        store.is_full = True
+        for name in ("follow", "follow_on"):  # which take no turn
+            one.directory.ref(TOKEN).tell(Event(f"root.seen.{name}"))
+        await trio.sleep(1)
         leave(one, page)
-        await trio.sleep(6)  # and the hook was told, but in a turn that was undone
-        await log_of(other)
-        store.is_full = False
-        assert len(await connected(store)) == 1
-        assert await log_of(one) == ["connect"]
+        page = join(other)
+        await trio.sleep(30)
+        assert len(one.background_tasks) == 2
+        leave(other, page)
         await trio.sleep(20)
-        await log_of(other)
-        assert await connected(store) == ()
+        assert len(one.background_tasks) == 0
+        for app in (one, other, one):  # nor does one begin again
+            assert await log_of(app) == ["connect", "disconnect"]
+            await trio.sleep(1)
+            assert len(one.background_tasks) + len(other.background_tasks) == 0
+        snapshot = await store.peek(TOKEN)
+        assert snapshot is not None
+        assert snapshot.tasks == ()
+
+
+async def test_pages_that_look_on_at_two_apps_cost_no_commits(autojump_clock: MockClock) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        join(one)
+        join(other, "second")
+        await trio.sleep(10)
+        before = len(store.commits)
+        await trio.sleep(1000)
+        assert len(store.commits) == before
+
+
+async def test_the_pages_of_an_app_that_ends_have_as_long_to_come_as_any(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one:
+        async with App(root=Root, store=store) as other:
+            page = join(one)
+            await trio.sleep(1)
+            leave(one, page)
+            await trio.sleep(0.5)
+            join(other)
+            await trio.sleep(4)
+        await trio.sleep(1)  # the absence from the first app is over
+        join(one)
+        await trio.sleep(20)
         assert await log_of(one) == ["connect"]
+
+
+@given(programs_of_apps(), st.random_module())
+def test_law_apps_tell_one_story_of_a_tab_whatever_ends_or_fails(
+    program: tuple[Move, ...], schedule: object
+) -> None:
+    in_virtual_time(play, program)
+
+
+async def play(program: tuple[Move, ...]) -> None:
+    player = AppsPlayer()
+    async with player.running():
+        await player.play(program)
+        await trio.sleep(60)
+        await player.touch()
+        await trio.sleep(60)
+        outcome = await player.look()
+        log, is_here = outcome.log, bool(player.here)
+        assert log == ["connect", "disconnect"] * (len(log) // 2) + ["connect"] * is_here
+        assert outcome.denied == 0 or any(move.kind == "blink" for move in program)
+        if log and not is_here:
+            assert (outcome.tasks, outcome.records) == (0, 0)
+        before = player.commits
+        await trio.sleep(100)
+        assert player.commits == before
+        event(f"{min(2, log.count('disconnect'))} disconnects")

@@ -426,6 +426,36 @@ async def test_a_thread_whose_task_is_cancelled_while_it_waits_is_told(app: App)
 
 
 @pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+async def test_a_block_in_a_thread_that_was_abandoned_is_undone(make_store: Any) -> None:
+    entered, ended = trio.Event(), trio.Event()
+    gate, outcomes = threading.Event(), list[str]()
+    token = trio.lowlevel.current_trio_token()
+
+    def block(app: App) -> None:
+        try:
+            with app.modify_state_from_thread(TOKEN) as state:
+                state.get_substate(Blocking).value = 5
+                token.run_sync_soon(entered.set)
+                assert gate.wait(10)
+        except trio.Cancelled:
+            outcomes.append("cancelled")
+        finally:
+            token.run_sync_soon(ended.set)
+
+    async with App(root=Root, store=make_store()) as app:
+        async with trio.open_nursery() as nursery:
+            run = functools.partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+            nursery.start_soon(run, block, app)
+            await entered.wait()
+            nursery.cancel_scope.cancel()
+        gate.set()
+        await ended.wait()
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate(Blocking).value == 0
+    assert outcomes == ["cancelled"]
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
 async def test_a_block_in_the_thread_of_a_task_that_is_cancelled_is_undone(make_store: Any) -> None:
     entered, gate = trio.Event(), threading.Event()
     outcomes: list[str] = []

@@ -22,6 +22,7 @@ What a token actor is made of:
 
 - ``pages``        who looks on, and what they are told
 - ``presence``     whether its tab counts as connected
+- ``attendance``   what follows when pages come and go
 - ``history``      the last patches, for a page that comes back
 - ``tasks``        the background tasks: which run, which wait
 - ``calls``        the handlers that committed turns asked for

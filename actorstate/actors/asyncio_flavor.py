@@ -63,6 +63,11 @@ class AsyncioTask:
         """Cancel it."""
         self._task.cancel()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._task.done()
+
     def uncancel(self) -> bool:
         """Take back that it was cancelled; tell whether nobody else has cancelled it as well."""
         return not self._task.uncancel()

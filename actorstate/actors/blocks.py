@@ -11,7 +11,7 @@ from actorstate.actors.door import Block, TokenDoor
 from actorstate.actors.foreign_blocks import ForeignTaskBlock
 from actorstate.actors.holding import Holding
 from actorstate.actors.messages import TurnEnd
-from actorstate.actors.runs import current_run
+from actorstate.actors.runs import Run, current_run
 from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.state.commit import Commit
 from actorstate.state.handlers import FollowUp
@@ -37,6 +37,8 @@ class TurnBlock:
     """The grant under which it runs; there once it was entered."""
     _holding: Holding
     """How its turn is held; there once it was entered."""
+    _run: Run
+    """What the code runs as that entered it."""
 
     def __init__(self, door: TokenDoor) -> None:
         self._door: Final = door
@@ -53,7 +55,7 @@ class TurnBlock:
             self._grant = await self._door.ask_for_turn(task.name, held_turns(), task)
         except trio.Cancelled as cancelled:
             raise self._door.flavor.translate(cancelled) from None
-        turn = self._grant.turn
+        turn, self._run = self._grant.turn, current_run.get()
         self._holding = Holding(turn, self._door.watch).__enter__()
         turn.block = self
         hold(turn)
@@ -82,7 +84,7 @@ class TurnBlock:
         except trio.Cancelled as cancelled:
             raise self._door.flavor.translate(cancelled) from None
         finally:
-            current_run.get().left()
+            self._run.left()
             if self._grant.was_at_once and self._door.watch.count_lent():
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -144,4 +146,10 @@ class TurnBlock:
         try:
             self._holding.__exit__(exc_type, exc, traceback)
         finally:
-            current_run.get().left()
+            self._run.left()
+
+    def abandon(self) -> None:
+        """Undo it for a task that can leave it no more; see `Block.abandon`."""
+        self._holding.stop()
+        self._grant.give_back()
+        self._run.left()

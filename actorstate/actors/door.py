@@ -79,33 +79,40 @@ class Block(Protocol):
         """
         ...
 
+    def abandon(self) -> None:
+        """Undo it for the task that has entered it, and that can leave it no more."""
+        ...
+
 
 def leave_own(block: Block | None, error: BaseException | None) -> Awaitable[None]:
     """Leave the block that the running task has entered. To be awaited at once.
 
     Raises:
-        RuntimeError: another task has entered it.
+        RuntimeError: another task has entered it. Nothing was done, unless that never comes to it:
+            a generator that was not exhausted is closed by whoever finds it.
         Exception: as `Block.leave`.
     """
     if block is None or not block.is_mine:
-        message = "the block is left by another task than entered it; nothing was done"
+        done = "nothing was done"
+        if block is not None and isinstance(error, GeneratorExit):
+            block.abandon()
+            done = "it was undone. Close a generator that is not exhausted, as `aclosing` does"
+        message = f"the block is left by another task than entered it; {done}"
         raise RuntimeError(message)
     return block.leave(error)
 
 
 @contextmanager
 def giving_back_blocks() -> Generator[None]:
-    """Undo the blocks that the code within entered and did not leave, of whatever token.
-
-    In a context of that code's own alone: whatever is held there at the end, it has entered.
-    """
+    """Undo the blocks that the code within entered and did not leave, of whatever token."""
+    before = held_turns()
     with ExitStack() as stack:
         try:
             yield
         finally:
             for turn in held_turns():
                 block: Any = turn.block
-                if block is not None:
+                if block is not None and turn not in before:
                     stack.push(block.give_back)
 
 

@@ -52,6 +52,11 @@ class ForeignTask(Protocol):
         """Cancel it; from trio's side."""
         ...
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        ...
+
     def uncancel(self) -> bool:
         """Take back that it was cancelled; tell whether nobody else has cancelled it as well.
 

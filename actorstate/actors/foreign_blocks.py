@@ -19,7 +19,7 @@ from actorstate.actors.door import TokenDoor
 from actorstate.actors.flavor import ForeignTask
 from actorstate.actors.holding import Asker, Holding, comes_of_being_overdue
 from actorstate.actors.messages import TurnEnd
-from actorstate.actors.runs import current_run
+from actorstate.actors.runs import Run, current_run
 from actorstate.actors.turns import TurnGrant, stopped
 from actorstate.exceptions import ActorDeadError, ImmutableStateError
 from actorstate.state.commit import Commit
@@ -43,6 +43,7 @@ class Errand:
         self._door: TokenDoor | None = None
         self._grant: TurnGrant | None = None
         self._holding: Holding | None = None
+        self._run: Run | None = None
         self.is_over: bool = False
         """Whether the turn was ended, or given back."""
 
@@ -74,6 +75,7 @@ class Errand:
         asker = asker or trio.lowlevel.current_task()
         self._door = self._open_door()
         self._grant = await self._door.ask_for_turn(holder, held, asker)
+        self._run = current_run.get()
         self._holding = Holding(self._grant.turn, self._door.watch)
         self._holding.start(asker)
         return self._grant.turn
@@ -90,7 +92,7 @@ class Errand:
             self.is_over = True
             await self._granted.end(TurnEnd(commit))
         finally:
-            current_run.get().left()
+            self._left()
 
     async def _settle(self) -> Commit | None:
         if not self.turn.is_writable:
@@ -106,7 +108,11 @@ class Errand:
         """Undo the turn, and let the token actor go on."""
         self.holding.stop()
         self._undo()
-        current_run.get().left()
+        self._left()
+
+    def _left(self) -> None:
+        assert self._run is not None, "the block was not entered"
+        self._run.left()
 
     def _undo(self) -> None:
         self.is_over = True
@@ -169,8 +175,9 @@ class ThreadBlock:
             Exception: what the store raised; the changes are undone.
         """
         turn = self._errand.turn
+        cancelled = self._cancellation() if error is None else None
         try:
-            if error is None and turn.is_writable:
+            if error is None and cancelled is None and turn.is_writable:
                 self._in_trio(self._errand.end)
                 return
         finally:
@@ -178,8 +185,19 @@ class ThreadBlock:
         turn.roll_back()  # here, since this thread alone knows that it writes no more
         with suppress(ActorDeadError):
             self._in_trio(self._give_back)
+        if cancelled is not None:
+            raise cancelled
         if error is None or (isinstance(error, ImmutableStateError) and turn.is_revoked):
             raise self._errand.refusal() from error
+
+    def _cancellation(self) -> trio.Cancelled | None:
+        """Give what struck the task that waits for this thread, if it still does."""
+        if self._foreign is None:
+            try:
+                trio.from_thread.check_cancelled()
+            except trio.Cancelled as cancelled:
+                return cancelled
+        return None
 
     async def _ask(self, held: Sequence[Turn], thread: threading.Thread) -> Turn:
         if trio.lowlevel.current_trio_token() is not self._trio_token:
@@ -268,4 +286,8 @@ class ForeignTaskBlock:
     def give_back(self, *_: object) -> None:
         """Undo it, as a block that was entered and is never left; see `Block.give_back`."""
         release(self._errand.turn)
+        self._errand.give_back()
+
+    def abandon(self) -> None:
+        """Undo it for a task that can leave it no more; see `Block.abandon`."""
         self._errand.give_back()

@@ -132,7 +132,7 @@ class Gate:
         capacity = self._mailbox.capacity
         if len(self._mailbox) + count <= capacity:  # the common case
             return
-        waiting = self._mailbox.count(Call)
+        waiting = self._mailbox.count(_follows)
         if waiting + count > capacity:
             message = (
                 f"{count} handlers are to follow from this turn, and {waiting} from others wait; "
@@ -147,10 +147,14 @@ class Gate:
             record = self._calls.plan(one, origin, self._tenure.epoch)
             if record is not None:
                 records.append(record)
-                return Call(one, Origin(origin.instance, None, record.id))
-        return Call(one, origin.without_event(), job)
+                return Call(one, Origin(origin.instance, None, record.id), follows=True)
+        return Call(one, origin.without_event(), job, follows=True)
 
     def _unplan(self, messages: Sequence[Call | EffectRequest]) -> None:
         for message in messages:
             if isinstance(message, Call) and message.job is not None:
                 self._tasks.forget(self._tasks.planned(message.job))
+
+
+def _follows(message: object) -> bool:
+    return isinstance(message, Call) and message.follows

@@ -15,7 +15,7 @@ Whether the token is held, and who waits for it, is known by the `Tenure`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final, final
 
@@ -24,7 +24,7 @@ import trio
 from actorstate.actors.door import TokenDoor
 from actorstate.actors.holding import Holding
 from actorstate.actors.ledger import Ledger
-from actorstate.actors.messages import NOBODY, Call, Origin, Return, Wanted
+from actorstate.actors.messages import Call, Origin, Reconsider, Return, Wanted
 from actorstate.actors.runtime import TrioActor
 from actorstate.actors.services import Services
 from actorstate.exceptions import ActorDeadError, BadArgumentsError, UnknownHandlerError
@@ -159,8 +159,13 @@ class Handover:
     # ---- coming back -----------------------------------------------------------------------
 
     def _on_dropped(self) -> None:
-        if not self._actor.actor_stopped.is_set() and self._is_missed:
+        if self._actor.actor_stopped.is_set():
+            return
+        if self._is_missed:
             self._return_after(self._pause)
+        is_anyone_here, presence = self._pages.is_anyone_here, self._presence
+        if self._tasks.has_unseen and not (is_anyone_here or presence.is_expected):
+            presence.begin_absence()  # the next owner may take the tab for gone
 
     def try_again_later(self) -> None:
         """Take the token up again after a while, though nobody asks, if somebody looks on."""
@@ -196,9 +201,10 @@ class Handover:
         try:
             await self.take_up()
         except Exception as error:
-            self._refused = trio.current_time() + _REST_BETWEEN, error
             logger.exception("%s does not get its token back", self._actor)
-            self._actor.on_start_failed(error)
+            if self._refused is None:  # once, however often it is asked for
+                self._actor.on_start_failed(error)
+            self._refused = trio.current_time() + _REST_BETWEEN, error
             raise
         self._refused = None
 
@@ -211,7 +217,6 @@ class Handover:
             Exception: as `Store.load`; or the snapshot is not one of these State classes, or what
                 is computed from it fails. The token is given up again.
         """
-        self.has_served = False
         snapshot = await self._tenure.acquire()
         try:
             await self._take_over(snapshot if snapshot is not None else Snapshot(0, {}))
@@ -231,7 +236,8 @@ class Handover:
         self._is_fresh = self._is_doubtful = False
         self._pause = 0.0 if is_new else min(max(2 * self._pause, _LEAST_PAUSE), _MOST_PAUSE)
         due = self._ledger.take_over(snapshot)
-        alive = await self._alive_in(snapshot)
+        apps = {record.at for record in snapshot.tasks}.union(snapshot.connected or ())
+        alive = await self._services.alive_of(apps)
         self._take_over_presence(snapshot, alive)
         self._take_over_tasks(snapshot, alive)
         if is_migrated:
@@ -257,30 +263,16 @@ class Handover:
             turn.roll_back()  # without effect once it has ended
         return is_migrated
 
-    async def _alive_in(self, snapshot: Snapshot) -> set[str]:
-        """Give the other apps that a snapshot speaks of, and that are there."""
-        apps = {record.at for record in snapshot.tasks}.union(snapshot.connected or ())
-        return await self.alive_of(apps)
-
-    async def alive_of(self, apps: Iterable[str]) -> set[str]:
-        """Give those apps that are there, other than this one.
-
-        Raises:
-            StoreUnavailableError: as `Store.is_alive`.
-        """
-        is_alive = self._services.store.is_alive
-        return {app for app in {*apps} - {"", self._services.owner} if await is_alive(app)}
-
     def _take_over_presence(self, snapshot: Snapshot, alive: Collection[str]) -> None:
-        is_anyone_here = self._pages.is_anyone_here
-        if self._presence.take_over(snapshot.connected, alive, is_anyone_here=is_anyone_here):
-            for hook in self._services.schema.hooks("on_connect"):
-                self._actor.mailbox.post_always(Call(Invocation(hook, ()), NOBODY))
-        if self._presence.is_gone:
-            self._tasks.cancel_unseen()
+        presence, is_anyone_here = self._presence, self._pages.is_anyone_here
+        presence.take_over(snapshot.connected, alive, is_anyone_here=is_anyone_here)
+        if is_anyone_here and presence.is_minded and not presence.is_connected:
+            self._actor.mailbox.post_always(Reconsider())  # others have taken the tab for gone
 
     def _take_over_tasks(self, snapshot: Snapshot, alive: Collection[str]) -> None:
         left = self._tasks.reconcile(snapshot.tasks, alive)
+        if self._presence.is_gone:
+            self._tasks.cancel_unseen()
         for number, record in enumerate(left):
             if not self._is_replaced(record, left[number + 1 :]):
                 self._resume(record)

@@ -13,6 +13,7 @@ it is enough to look for a circle before waiting.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 import math
@@ -20,7 +21,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Final, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import trio
 
@@ -131,12 +132,15 @@ class Holding:
         """Make its holder let go: from now on it can write nothing, and is cancelled.
 
         It undoes the turn itself when it comes to that. Here would be too early: a thread that
-        the holder runs may be in the middle of a write.
+        the holder runs may be in the middle of a write. But one that has ended comes to nothing.
         """
         self.is_overdue = True
         self.turn.revoke()
         self.scope.cancel()
-        if not isinstance(self._holder, trio.lowlevel.Task | threading.Thread | None):
+        block: Any = self.turn.block
+        if block is not None and _has_ended(self._holder):
+            block.abandon()
+        elif not isinstance(self._holder, trio.lowlevel.Task | threading.Thread | None):
             self._holder.cancel()
 
     def ends_after(self, asker: Asker) -> bool:
@@ -155,6 +159,16 @@ class Holding:
                 return nursery not in self._outer
             asker = nursery.parent_task
         return True
+
+
+def _has_ended(holder: Asker | None) -> bool:
+    match holder:
+        case trio.lowlevel.Task():
+            return inspect.getcoroutinestate(holder.coro) == inspect.CORO_CLOSED
+        case threading.Thread() | None:
+            return False  # trio keeps the threads in which it has run something
+        case foreign:
+            return foreign.has_ended
 
 
 # ---- circles -----------------------------------------------------------------------------------

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 from actorstate.actors.calls import Calls
-from actorstate.actors.messages import NOBODY, Origin
+from actorstate.actors.messages import NOBODY, Call, Origin
 from actorstate.actors.pages import Pages
 from actorstate.actors.presence import Presence
 from actorstate.actors.tasks import Tasks
 from actorstate.actors.tenure import Tenure
 from actorstate.state.commit import Commit
+from actorstate.state.handlers import Invocation
 from actorstate.state.labels import token_label
 from actorstate.state.snapshot import CallRecord, Snapshot
 from actorstate.state.tree import StateTree
@@ -168,6 +169,23 @@ class Ledger:
         """
         await self.tenure.commit(entry)
         self._note_stored(entry)
+
+    async def plan_calls(self, invocations: Iterable[Invocation], origin: Origin) -> list[Call]:
+        """Let the store have that handlers are to be called, in no turn; give the calls.
+
+        Raises:
+            Exception: as `Tenure.commit`. Nothing was planned.
+        """
+        calls, records = list[Call](), list[CallRecord]()
+        for one in invocations:
+            record = self.calls.plan(one, origin, self.tenure.epoch)
+            if record is not None:
+                records.append(record)
+            call_id = record.id if record is not None else None
+            calls.append(Call(one, Origin(origin.instance, None, call_id)))
+        if records:
+            await self.store(self._full_entry(None, tuple(records)))
+        return calls
 
     def store_now(
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin

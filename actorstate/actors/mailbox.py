@@ -6,6 +6,7 @@ import collections
 import contextlib
 import math
 import threading
+from collections.abc import Callable
 from typing import Any, Final, Protocol, final
 
 import trio
@@ -134,10 +135,10 @@ class Mailbox:
         """
         self.put(Envelope(message), always=True)
 
-    def count(self, kind: type) -> int:
-        """Tell how many messages of a type lie here."""
+    def count(self, which: Callable[[Any], bool]) -> int:
+        """Tell how many messages of a kind lie here."""
         with self._lock:
-            return sum(isinstance(envelope.message, kind) for envelope in self._envelopes)
+            return sum(which(envelope.message) for envelope in self._envelopes)
 
     def withdraw(self, reply_to: TrioFuture[Any]) -> None:
         """Take back the message that was to be answered here. In the actor's trio thread only.
@@ -201,8 +202,8 @@ class Mailbox:
 
     @property
     def has_room(self) -> bool:
-        """Whether nobody has to wait to put a message; also true when none will be taken."""
-        return len(self._envelopes) < self.capacity or self._closed is not None
+        """Whether nobody has to wait to put a message; also true once it is closed, and empty."""
+        return len(self._envelopes) < self.capacity
 
     async def post_when_room(self, message: Any) -> None:
         """Wait for room, then put a message at the end. In the actor's trio thread only.

@@ -69,6 +69,8 @@ class Call(Record, frozen=True):
     origin: Origin = NOBODY
     job: int | None = None
     """The number under which a background task is noted in the snapshot already."""
+    follows: bool = False
+    """Whether it follows from a turn, which could not wait until there was room for it."""
 
 
 @final
@@ -168,6 +170,12 @@ class StillAway:
 
     absence: object
     """The absence that it is about; there may have been another one since."""
+
+
+@final
+@attrs.frozen
+class Reconsider:
+    """Whether the tab is connected is to be decided, once its token is held."""
 
 
 # ---- to a connection -----------------------------------------------------------------------

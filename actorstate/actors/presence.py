@@ -1,12 +1,13 @@
-"""Whether a tab counts as connected. One that comes back in time was never away.
+"""Whether a tab counts as connected, as its token actor knows it, and as the snapshot has it.
 
-The snapshot has it too, where the program minds: so a tab that comes back after a restart of the
-server was not away either, and one that does not come is missed by whoever owns the token next.
+A tab that comes back in time was never away. The snapshot has the apps at which it counts as
+connected, where the program minds: so a restart of the server is no absence, and what one app
+begins another can end. What follows from it is decided in ``attendance``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, final
 
@@ -19,7 +20,7 @@ from actorstate.exceptions import ActorDeadError
 
 @final
 class Presence:
-    """Waits, while nobody is there, for somebody to come; then tells the token actor.
+    """Whether the tab of a token actor counts as connected; and a timer, for as long as it may not.
 
     Args:
         actor: the token actor.
@@ -29,20 +30,20 @@ class Presence:
     """
 
     __slots__ = (
-        "_absence", "_actor", "_grace", "_is_minded", "_owner", "_was_noticed", "elsewhere",
-        "is_connected", "is_saved",
+        "_absence", "_actor", "_before", "_grace", "_has_come", "_owner", "elsewhere",
+        "is_connected", "is_minded", "is_saved",
     )  # fmt: skip
 
-    def __init__(
-        self, actor: TrioActor, grace: float, *, owner: str = "", is_minded: bool = True
-    ) -> None:
+    def __init__(self, actor: TrioActor, grace: float, *, owner: str, is_minded: bool) -> None:
         self._actor: Final = actor
         self._grace: Final = grace
         self._owner: Final = owner
-        self._is_minded: Final = is_minded
         self._absence: trio.CancelScope | None = None
-        self._was_noticed = False  # connected, or missed; here or elsewhere
-        self.elsewhere: tuple[str, ...] = ()
+        self._has_come = False  # ever, to whatever app
+        self._before = False, False, True
+        self.is_minded: Final = is_minded
+        """Whether anything depends on it."""
+        self.elsewhere: frozenset[str] = frozenset()
         """The other apps at which the tab counts as connected, by what is known here."""
         self.is_connected: bool = False
         """Whether the tab counts as connected at this app."""
@@ -52,7 +53,7 @@ class Presence:
     @property
     def is_gone(self) -> bool:
         """Whether nobody has come for as long as a tab may be away; false if nobody ever came."""
-        return self._was_noticed and not self._is_connected_anywhere
+        return self._has_come and not self._is_connected_anywhere
 
     @property
     def _is_connected_anywhere(self) -> bool:
@@ -61,15 +62,34 @@ class Presence:
     # ---- coming and going ------------------------------------------------------------------
 
     def arrive(self) -> bool:
-        """Note that somebody has come; tell whether the program is to be told of it."""
-        self._end_absence()
+        """Note that somebody is here; tell whether the program is to be told of it."""
+        self.end_absence()
         was_connected = self._is_connected_anywhere
-        self._be(is_connected=True)
+        if not self.is_connected:
+            self._be(is_connected=True)
         return not was_connected
 
+    def depart(self) -> bool:
+        """Note that nobody is here any more; tell whether the program is to be told of it."""
+        was_connected = self.is_connected
+        if was_connected:
+            self._be(is_connected=False)
+        return was_connected and self.is_gone
+
+    def take_back(self) -> None:
+        """Let it be as before the last `arrive` or `depart`: the program could not be told."""
+        self.is_connected, self._has_come, self.is_saved = self._before
+
+    def _be(self, *, is_connected: bool) -> None:
+        self._before = self.is_connected, self._has_come, self.is_saved
+        self.is_connected, self._has_come = is_connected, True
+        self.is_saved = not self.is_minded
+
+    # ---- the time --------------------------------------------------------------------------
+
     def begin_absence(self) -> None:
-        """Note that the last one has gone. If nobody comes, a `StillAway` says so to the actor."""
-        self._end_absence()
+        """Let a `StillAway` come to the actor when the grace is over, unless somebody comes."""
+        self.end_absence()
         absence = self._absence = trio.CancelScope()
         name = f"return to {self._actor}"
         self._actor.children.start_soon(self._await_return, absence, name=name)
@@ -80,65 +100,62 @@ class Presence:
             with suppress(ActorDeadError):
                 self._actor.mailbox.post_always(StillAway(absence))
 
-    def _end_absence(self) -> None:
+    def end_absence(self) -> None:
+        """Let none come."""
         if self._absence is not None:
             self._absence.cancel()
+            self._absence = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether one is to come."""
+        return self._absence is not None
 
     def is_over(self, absence: object) -> bool:
         """Tell whether an absence is the last one, and has lasted to its end."""
         return absence is self._absence
 
-    def depart(self, alive: Collection[str]) -> bool:
-        """Note that nobody is here any more; tell whether the program is to be told of it.
-
-        Args:
-            alive: the other apps that are there, of those in the record.
-        """
-        was_connected = self._is_connected_anywhere
-        self.elsewhere = tuple(app for app in self.elsewhere if app in alive)
-        self._be(is_connected=False)
-        return was_connected and self.is_gone
-
-    def _be(self, *, is_connected: bool) -> None:
-        if is_connected is not self.is_connected or not self._was_noticed:
-            self.is_connected, self._was_noticed = is_connected, True
-            self.is_saved = not self._is_minded
-
     # ---- in the snapshot -------------------------------------------------------------------
 
     def record(self) -> tuple[str, ...] | None:
         """Give what the snapshot has to have, see `Snapshot.connected`."""
-        if not (self._was_noticed and self._is_minded):
+        if not (self._has_come and self.is_minded):
             return None
-        return (*self.elsewhere, self._owner) if self.is_connected else self.elsewhere
+        here = {self._owner} if self.is_connected else set[str]()
+        return tuple(sorted(self.elsewhere | here))  # the same, whoever owns the token
 
     def take_over(
         self, record: tuple[str, ...] | None, alive: Collection[str], *, is_anyone_here: bool
-    ) -> bool:
-        """Take over what the snapshot has, which another owner may have written.
-
-        The pages of an app that is no longer there may come here, and have as long to do so as any
-        that went.
+    ) -> None:
+        """Be as the snapshot is, which another owner may have written.
 
         Args:
-            record: that of the snapshot.
+            record: what it has.
             alive: the apps in it that are there, other than this one.
             is_anyone_here: whether a page of the tab is at this app.
+        """
+        if not self.is_minded:
+            return
+        was_connected, apps = self.is_connected, frozenset(record or ())
+        self._has_come = record is not None
+        self.is_connected = self._owner in apps
+        self.elsewhere = apps - {self._owner}
+        self.is_saved = True
+        # Where the tab was connected here, its absence runs, or is being looked into.
+        is_news = bool(apps) and not was_connected and not self.is_expected
+        if (self.lose_all_but(alive) or is_news) and not is_anyone_here:
+            self.begin_absence()
+
+    def lose_all_but(self, alive: Collection[str]) -> bool:
+        """Note which of the other apps are still there.
+
+        The pages of one that is not may come here, and have as long to do so as any that went.
 
         Returns:
-            Whether the program was told last that the tab is gone, and is to be told otherwise.
+            Whether there are any to be waited for.
         """
-        if not self._is_minded:
-            return False
-        self.elsewhere = tuple(app for app in record or () if app in alive)
-        self._was_noticed = self._was_noticed or record is not None
-        if record == ():  # by somebody to whom this app was not there any more, if it was
-            self.is_connected = is_anyone_here
-        elif not self.is_connected and self._is_orphan(record or (), alive):
-            self.is_connected = True
-            self.begin_absence()
-        self.is_saved = self.record() == record
-        return record == () and is_anyone_here
-
-    def _is_orphan(self, record: Iterable[str], alive: Collection[str]) -> bool:
-        return any(app != self._owner and app not in alive for app in record)
+        is_lost = not self.elsewhere.issubset(alive)
+        self.elsewhere &= frozenset(alive)
+        if is_lost:
+            self._be(is_connected=True)
+        return is_lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import final
 
 import attrs
@@ -38,6 +38,15 @@ class Services:
     """Decides which message is next, in tests."""
     is_leaving: Callable[[], bool]
     """Tells whether the app is being left."""
+
+    async def alive_of(self, apps: Iterable[str]) -> set[str]:
+        """Give those apps that are there, other than this one.
+
+        Raises:
+            StoreError: as `Store.is_alive`.
+        """
+        is_alive = self.store.is_alive
+        return {app for app in {*apps} - {"", self.owner} if await is_alive(app)}
 
     @property
     def is_immediate(self) -> bool:

@@ -6,6 +6,7 @@ It decides, and the token actor does: nothing here awaits, stores or starts anyt
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, final
@@ -50,6 +51,10 @@ class Job:
             self.record = TaskRecord(self.record.name, self.record.args, self.record.asked, owner)
 
 
+_app_of: Final = operator.attrgetter("at")
+_age_of: Final = operator.attrgetter("asked")
+
+
 @final
 class Tasks:
     """The background tasks of one token.
@@ -87,9 +92,12 @@ class Tasks:
         return bool(self._running)
 
     def records(self) -> tuple[TaskRecord, ...]:
-        """Give what the snapshot has to have: those that are to be resumed, oldest first."""
+        """Give what the snapshot has to have: those that are to be resumed, of each app in order.
+
+        The same, whoever owns the token: else each owner would store them anew.
+        """
         here = (job.record for job in self._recorded if job.record is not None)
-        return (*self._elsewhere, *here)
+        return tuple(sorted((*self._elsewhere, *here), key=_app_of))
 
     def note_saved(self) -> None:
         """Note that the snapshot has the records as they are."""
@@ -107,7 +115,7 @@ class Tasks:
             alive: the apps that are there.
 
         Returns:
-            Those that nobody runs, and that are to be resumed.
+            Those that nobody runs, and that are to be resumed; oldest first.
         """
         left = [record for record in records if record.at == self._owner]
         for job in [job for job in self._recorded if job.is_saved]:
@@ -119,7 +127,8 @@ class Tasks:
         others = [record for record in records if record.at != self._owner]
         self._elsewhere = [record for record in others if record.at in alive]
         self.is_saved = self.records() == tuple(records)
-        return left + [record for record in others if record.at not in alive]
+        left += [record for record in others if record.at not in alive]
+        return sorted(left, key=_age_of)
 
     def _lose(self, job: Job) -> None:
         self._recorded.remove(job)
@@ -225,6 +234,11 @@ class Tasks:
             if job in jobs:
                 jobs.remove(job)
         self.forget(job)
+
+    @property
+    def has_unseen(self) -> bool:
+        """Whether any of them ends with the pages of its tab."""
+        return any(job.options.on_disconnect == "cancel" for job in self._admitted)
 
     def cancel_unseen(self) -> None:
         """Cancel those that end with the pages of their tab, and drop them where they wait."""

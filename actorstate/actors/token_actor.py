@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, final
 
 import attrs
 
+from actorstate.actors.attendance import Attendance
 from actorstate.actors.background_task import BackgroundTask, TaskLife
 from actorstate.actors.calls import Calls
 from actorstate.actors.door import TokenDoor
@@ -35,6 +36,7 @@ from actorstate.actors.messages import (
     Event,
     Failure,
     Origin,
+    Reconsider,
     Refresh,
     Return,
     StillAway,
@@ -58,7 +60,6 @@ from actorstate.exceptions import (
     UnknownHandlerError,
 )
 from actorstate.state.handlers import Canceller, Handler, Invocation
-from actorstate.state.hooks import HookName
 from actorstate.state.labels import token_label
 from actorstate.state.snapshot import TaskRecord
 
@@ -130,6 +131,9 @@ class TokenActor(TrioActor):
             make_ready=self._make_ready,
         )
         self._handover: Final = Handover(self, door, services, self._ledger, resume=self._resume)
+        self._attendance: Final = Attendance(
+            self._token, self._ledger, services, self.mailbox, run=self._on_call
+        )
         self._unused_for = 0
         self.mailbox.order = services.conductor
         door.ref = self.actor_ref
@@ -144,8 +148,6 @@ class TokenActor(TrioActor):
     async def on_start(self) -> None:
         """Bring the state tree to life from its snapshot, and its background tasks with it."""
         await self._handover.take_up()
-        if self._tasks.is_running:
-            self._presence.begin_absence()  # of the page for which they run, perhaps
 
     def on_start_failed(self, error: Exception) -> None:
         """Tell the program that the tab cannot be brought to life."""
@@ -223,8 +225,8 @@ class TokenActor(TrioActor):
             self.on_refused(message, ActivationError(str(error)))
         elif isinstance(message, Event):
             self._pages.cut(message.origin)
-        elif isinstance(message, StillAway):
-            self._miss_later(message)
+        elif isinstance(message, Reconsider):
+            self._presence.begin_absence()
         elif isinstance(message, Call) and message.origin.call is not None:
             self._calls.begin(message.origin.call)  # the snapshot has it
         self._handover.try_again_later()
@@ -287,7 +289,7 @@ class TokenActor(TrioActor):
         handler, arguments = job.handler, job.arguments
         try:
             self._tree.state(handler.owner)
-            is_due = self._tasks.admit(job, is_anyone_here=not self._presence.is_gone)
+            is_due = self._tasks.admit(job, is_anyone_here=self._may_be_seen)
         except LookupError as error:
             self._tasks.drop(job)
             return self._handler_turns.report(handler, arguments, origin, error)
@@ -309,6 +311,10 @@ class TokenActor(TrioActor):
             self._tasks.replace_others(job)
             await self._ledger.save_or_later()
         return self._pages.acknowledge(origin, is_saved=is_saved)
+
+    @property
+    def _may_be_seen(self) -> bool:
+        return self._pages.is_anyone_here or not self._presence.is_gone
 
     def _launch(self, job: Job) -> None:
         life = TaskLife()
@@ -369,7 +375,7 @@ class TokenActor(TrioActor):
             job = Job(
                 handler, handler.structure(list(record.args)), NOBODY, record=record, is_saved=True
             )
-            if self._tasks.admit(job):
+            if self._tasks.admit(job, is_anyone_here=self._may_be_seen):
                 self._launch(job)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tab lives on without it
             label = token_label(self._token)
@@ -412,9 +418,7 @@ class TokenActor(TrioActor):
             return
         is_new_page = self._pages.attach(message)
         origin = Origin(connection.instance)
-        if self._presence.arrive():
-            await self._run_hooks("on_connect", origin)
-        await self._ledger.save_or_later()
+        await self._attendance.greet(origin)
         if is_new_page:
             if message.on_load:
                 self._pages.owe(connection.instance)
@@ -446,32 +450,11 @@ class TokenActor(TrioActor):
         if was_here and not self._pages.is_anyone_here:
             self._presence.begin_absence()
 
-    async def _disconnect(self, message: StillAway) -> None:
-        """Take the tab for gone, unless somebody has come meanwhile."""
-        if not self._is_missed(message):
-            return
-        try:
-            is_told = self._presence.depart(await self._handover.alive_of(self._presence.elsewhere))
-        except StoreUnavailableError:
-            self._miss_later(message)
-            return
-        if self._presence.is_gone:
-            self._tasks.cancel_unseen()
-        if is_told:
-            await self._run_hooks("on_disconnect", NOBODY)
-        await self._ledger.save_or_later()  # with the hook's own turn, unless that changed nothing
+    async def _look(self, message: StillAway) -> None:
+        await self._attendance.look(message)
 
-    def _is_missed(self, message: StillAway) -> bool:
-        return self._presence.is_over(message.absence) and not self._pages.is_anyone_here
-
-    def _miss_later(self, message: StillAway) -> None:
-        """Look again after a while whether the tab is gone: at the moment nobody can say."""
-        if self._is_missed(message):
-            self._presence.begin_absence()
-
-    async def _run_hooks(self, name: HookName, origin: Origin) -> None:
-        for hook in self._services.schema.hooks(name):
-            await self._run_hook(hook, (), origin)
+    async def _reconsider(self, _: Reconsider) -> None:
+        await self._attendance.reconsider()
 
     async def _run_hook(self, hook: Handler, arguments: tuple[Any, ...], origin: Origin) -> None:
         """Run a hook in its turn; if the token is elsewhere, as soon as it is back."""
@@ -495,12 +478,13 @@ class TokenActor(TrioActor):
         Attach: _attach,
         Detach: _detach,
         Refresh: _refresh,
-        StillAway: _disconnect,
+        StillAway: _look,
+        Reconsider: _reconsider,
         Return: _return,
         Wanted: _hear_wanted,
     }
     """Who does what a message asks for."""
 
 
-_WITHOUT_TOKEN: Final = (Detach, TaskEnded, Wanted)
+_WITHOUT_TOKEN: Final = (Detach, StillAway, TaskEnded, Wanted)
 """The messages for which the token need not be held."""

@@ -80,7 +80,7 @@ class Store(Protocol):
         """Tell whether an app is there, in whatever process, that may come back to its tokens.
 
         Raises:
-            StoreUnavailableError: nobody can say.
+            StoreError: nobody can say; as `StoreUnavailableError` if the store was not reached.
         """
         ...
 

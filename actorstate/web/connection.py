@@ -250,7 +250,7 @@ class SocketConnection:
                 if self._token_actor is not None and self._outbox.claim_welcome():
                     self._token_actor.mailbox.post_always(Refresh(self))
                 await self._bell.sleep()
-        except (ConnectionClosed, ActorDeadError):
+        except ConnectionClosed:
             pass
         self._end()
 
