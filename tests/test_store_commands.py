@@ -50,6 +50,7 @@ async def fill(path: Path) -> None:
             done=(("page", 3),),
             calls=(call,),
             schema="s1",
+            connected=("app",),
         )
         await store.commit(lease, commit)  # pyright: ignore
     await store.aclose()
@@ -73,6 +74,7 @@ def test_one_tab_is_shown_as_json(url: str, capsys: pytest.CaptureFixture[str]) 
             {"name": "root.work", "args": [1], "asked": "2026-01-01T00:00:00+00:00", "at": "app"}
         ],
         "done": {"page": 3},
+        "connected": ["app"],
         "calls": [{"name": "root.add", "args": ["ü"], "instance": "page", "id": "1.1"}],
         "schema": "s1",
     }

@@ -53,6 +53,20 @@ class Attendance:
         self._mailbox: Final = mailbox
         self._run: Final = run
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the tab counts as connected at this app."""
+        return self._presence.is_connected
+
+    @property
+    def may_be_seen(self) -> bool:
+        """Whether what is shown may reach somebody: the tab is not gone."""
+        return self._pages.is_anyone_here or not self._presence.is_gone
+
+    def look_later(self) -> None:
+        """Look when the grace is over, unless somebody has come by then."""
+        self._presence.begin_absence()
+
     async def greet(self, origin: Origin) -> None:
         """Let the tab count as connected here. The token is held, and a page is there.
 

@@ -104,7 +104,7 @@ class TokenActor(TrioActor):
         self._tree: Final = door.tree
         self._pages: Final = Pages(self._tree)
         self._tasks: Final = Tasks(services.limits.max_tasks, services.is_leaving, services.owner)
-        self._presence: Final = Presence(
+        presence = Presence(
             self,
             services.limits.disconnect_grace,
             owner=services.owner,
@@ -117,7 +117,7 @@ class TokenActor(TrioActor):
             self._tenure,
             pages=self._pages,
             tasks=self._tasks,
-            presence=self._presence,
+            presence=presence,
             calls=self._calls,
             wants_whole=not services.is_immediate,
         )
@@ -188,7 +188,7 @@ class TokenActor(TrioActor):
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
         self._unused_for += 1
-        is_in_use = self._pages.is_anyone_here or self._presence.is_connected
+        is_in_use = self._pages.is_anyone_here or self._attendance.is_connected
         if self._unused_for > sweeps and not is_in_use and self._tasks.is_idle:
             self.end_if_idle()
 
@@ -226,7 +226,7 @@ class TokenActor(TrioActor):
         elif isinstance(message, Event):
             self._pages.cut(message.origin)
         elif isinstance(message, Reconsider):
-            self._presence.begin_absence()
+            self._attendance.look_later()
         elif isinstance(message, Call) and message.origin.call is not None:
             self._calls.begin(message.origin.call)  # the snapshot has it
         self._handover.try_again_later()
@@ -289,7 +289,7 @@ class TokenActor(TrioActor):
         handler, arguments = job.handler, job.arguments
         try:
             self._tree.state(handler.owner)
-            is_due = self._tasks.admit(job, is_anyone_here=self._may_be_seen)
+            is_due = self._tasks.admit(job, is_anyone_here=self._attendance.may_be_seen)
         except LookupError as error:
             self._tasks.drop(job)
             return self._handler_turns.report(handler, arguments, origin, error)
@@ -311,10 +311,6 @@ class TokenActor(TrioActor):
             self._tasks.replace_others(job)
             await self._ledger.save_or_later()
         return self._pages.acknowledge(origin, is_saved=is_saved)
-
-    @property
-    def _may_be_seen(self) -> bool:
-        return self._pages.is_anyone_here or not self._presence.is_gone
 
     def _launch(self, job: Job) -> None:
         life = TaskLife()
@@ -375,7 +371,7 @@ class TokenActor(TrioActor):
             job = Job(
                 handler, handler.structure(list(record.args)), NOBODY, record=record, is_saved=True
             )
-            if self._tasks.admit(job, is_anyone_here=self._may_be_seen):
+            if self._tasks.admit(job, is_anyone_here=self._attendance.may_be_seen):
                 self._launch(job)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tab lives on without it
             label = token_label(self._token)
@@ -448,7 +444,7 @@ class TokenActor(TrioActor):
     def _detach(self, message: Detach) -> None:
         was_here = self._pages.detach(message.connection)
         if was_here and not self._pages.is_anyone_here:
-            self._presence.begin_absence()
+            self._attendance.look_later()
 
     async def _look(self, message: StillAway) -> None:
         await self._attendance.look(message)
