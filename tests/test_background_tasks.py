@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -831,6 +830,11 @@ async def linger(app: App, how: str, *tokens: str) -> None:
             raise ValueError("never left")
         case "wait":
             await trio.sleep_forever()
+        case "insist":
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("cut off")
         case _:
             return
 
@@ -852,7 +856,7 @@ async def _write_elsewhere(app: App, token: str) -> None:
 
 @pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
 @pytest.mark.parametrize("who", ["own", "linger", "yield_and_linger"])
-@pytest.mark.parametrize("how", ["return", "fail", "wait", "wait and be cancelled"])
+@pytest.mark.parametrize("how", ["return", "fail", "wait", "insist", "wait and be cancelled"])
 async def test_blocks_that_are_never_left_are_undone_when_their_task_ends(
     who: str, how: str, make_store: Callable[[], Any], autojump_clock: MockClock
 ) -> None:
@@ -876,7 +880,7 @@ async def test_blocks_that_are_never_left_are_undone_when_their_task_ends(
         await wait_all_tasks_blocked()
         assert app.background_tasks == set()
     expected: dict[str, list[type[BaseException]]] = {
-        "return": [], "fail": [ValueError], "wait": [TurnTimeoutError],
+        "return": [], "fail": [ValueError], "wait": [TurnTimeoutError], "insist": [ValueError],
     }  # fmt: skip
     is_cancelled = how == "wait and be cancelled" and who != "own"
     assert [type(error) for error in told] == (
@@ -897,9 +901,27 @@ async def rows_of_another(app: App) -> AsyncIterator[int]:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("what", [look_at_a_row, functools.partial(linger, how="return")])
+async def test_a_block_of_a_generator_that_is_not_exhausted_is_undone_when_that_is_closed(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def look(app: App) -> None:
+        await look_at_a_row(app)
+        await trio.sleep_forever()
+
+    async with App(root=Root, turn_timeout=5, shutdown_timeout=10) as app:
+        app.start_soon(look, app)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(1):
+            async with app.modify_state("another") as state:
+                assert state.get_substate(Lingering).value == 0
+        await trio.sleep(10)
+        assert "is held by" not in caplog.text
+        began = trio.current_time()
+    assert trio.current_time() == began  # no block is waited for
+
+
 async def test_a_block_whose_task_ended_without_leaving_it_is_undone_by_the_turn_timeout(
-    what: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where nobody else looks after a task, and trio complains of it."""
     caplog.set_level(logging.CRITICAL)
@@ -907,7 +929,7 @@ async def test_a_block_whose_task_ended_without_leaving_it_is_undone_by_the_turn
 
         async def children() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(what, app)
+                nursery.start_soon(linger, app, "return")
 
         app.start_soon(children)
         with trio.fail_after(6):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import trio
 from clients import Client
-from hypothesis import event, given, strategies as st
+from hypothesis import event, example, given, settings, strategies as st
 from programs import in_virtual_time
 from programs_apps import AppsPlayer, Move, programs_of_apps
 from stores import WrappedStore
@@ -27,6 +27,7 @@ from actorstate import (
 )
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.commit import Commit
+from actorstate.state.snapshot import TaskRecord
 
 TOKEN: Final = "tab"  # noqa: S105 - a name, to the library
 
@@ -92,12 +93,14 @@ class Kept(WrappedStore):
         self.inner = inner or self.inner
         self.commits: list[Commit] = []
         self.dead: set[str] = set()
+        self.loads = 0
         self.is_away = self.is_full = False
         self.is_careless = False
         """Whether the program does not mind, and so may forget what an earlier one minded."""
 
     async def load(self, token: str, on_wanted: Any) -> Any:
         self._reach()
+        self.loads += 1
         return await super().load(token, on_wanted)
 
     async def is_alive(self, owner: str) -> bool:
@@ -377,8 +380,9 @@ async def test_the_last_page_to_go_asks_whether_the_other_apps_are_still_there(
         assert await log_of(other) == ["connect", "disconnect"]
 
 
+@pytest.mark.parametrize("comes", [False, True])
 async def test_the_owner_of_the_token_notices_by_itself_that_the_last_app_with_a_page_has_ended(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, comes: bool
 ) -> None:
     store = MemoryStore()
     async with App(root=Root, store=store) as one:
@@ -390,9 +394,30 @@ async def test_the_owner_of_the_token_notices_by_itself_that_the_last_app_with_a
             await trio.sleep(1)
             leave(one, page)
             await trio.sleep(20)
+        if comes:
+            await trio.sleep(6)  # it has noticed by now
+            page = join(one)
+            await trio.sleep(5)
+            assert await log_of(one) == ["connect"]
+            leave(one, page)
         await trio.sleep(20)
         assert one.background_tasks == set()
         assert await log_of(one) == ["connect", "disconnect"]
+
+
+async def test_an_owner_who_took_the_token_from_an_app_that_was_about_to_end_notices_the_end(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as one:
+        async with App(root=Root, store=store) as other:
+            page = join(other)
+            await trio.sleep(1)
+            leave(other, page)
+            assert await log_of(one) == ["connect"]
+        await trio.sleep(20)
+        async with one.modify_state(TOKEN) as state:
+            assert state.get_substate(Seen).log == ["connect", "disconnect"]
 
 
 async def test_an_app_that_was_taken_for_dead_is_told_anew_that_its_page_is_connected(
@@ -460,6 +485,114 @@ async def test_what_cannot_be_stored_is_told_when_it_can(autojump_clock: MockClo
         assert await connected(store) == ()
 
 
+async def test_a_hook_that_could_not_be_stored_is_run_when_the_grace_is_over(
+    autojump_clock: MockClock,
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as app:
+        store.is_full = True
+        page = join(app)
+        await trio.sleep(1)
+        store.is_full = False
+        assert await log_of(app) == []
+        async with app.modify_state(TOKEN) as state:
+            state.get_substate(Seen).ticks = 10
+        assert await connected(store) is None
+        await trio.sleep(5)
+        assert await log_of(app) == ["connect"]
+        leave(app, page)
+        await trio.sleep(6)
+        store.is_full = True
+        join(app)
+        start(app)  # who is here may see it, though it is not stored that anybody is
+        await wait_all_tasks_blocked()
+        assert len(app.background_tasks) == 1
+        store.is_full = False
+        await trio.sleep(6)
+        assert await log_of(app) == ["connect", "disconnect", "connect"]
+
+
+class TwoRoot(State, root=True):
+    log: list[str] = []
+
+    def on_connect(self) -> None:
+        self.log.append("first")
+
+
+class Two(TwoRoot):
+    def on_connect(self) -> None:
+        self.log.append("second")
+
+
+@pytest.mark.parametrize("fails", [0, 1, 2, 3])
+async def test_each_of_several_hooks_is_run_once_whichever_commit_is_lost(
+    fails: int, autojump_clock: MockClock
+) -> None:
+    class Losing(Kept):
+        async def commit(self, lease: Any, commit: Commit) -> None:
+            if len(self.commits) == fails:
+                self.commits.append(commit)
+                await self.inner.release(lease)
+                raise StoreUnavailableError("nobody answers")
+            await super().commit(lease, commit)
+
+    told: list[BaseException] = []
+    store = Losing()
+    async with App(root=TwoRoot, store=store, on_error=lambda error, _: told.append(error)) as app:
+        join(app)
+        await trio.sleep(10)
+        async with app.modify_state(TOKEN) as state:
+            assert state.get_substate([]).log == ["first", "second"]
+    assert len(told) == (fails in (1, 2))  # the turn that was lost, and no turn without a token
+
+
+async def test_a_task_is_not_begun_again_in_a_tab_that_is_gone(autojump_clock: MockClock) -> None:
+    store = Kept()
+    loaded = await store.load(TOKEN, lambda: None)
+    task = TaskRecord("root.seen.follow_on", (), "2026-01-01T00:00:00+00:00", "gone")
+    await store.inner.commit(loaded.lease, Commit(0, (), (), tasks=(task,), connected=()))
+    await store.release(loaded.lease)
+    async with App(root=Root, store=store) as app:
+        assert await log_of(app) == []
+        assert app.background_tasks == set()
+    snapshot = await store.peek(TOKEN)
+    assert snapshot is not None
+    assert snapshot.tasks == ()
+
+
+async def test_tasks_of_a_tab_that_is_gone_end_as_soon_as_their_app_hears_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    """Another one has taken the tab for gone, to which its own absence was not over."""
+    store = Kept()
+    async with App(root=Root, store=store, disconnect_grace=1000) as app:
+        page = join(app)
+        app.directory.ref(TOKEN).tell(Event("root.seen.follow"))
+        await trio.sleep(1)
+        leave(app, page)
+        loaded = await store.load(TOKEN, lambda: None)
+        await store.inner.commit(loaded.lease, Commit(1, (), (), connected=()))
+        await store.release(loaded.lease)
+        assert len(app.background_tasks) == 1
+        await log_of(app)
+        await wait_all_tasks_blocked()
+        assert app.background_tasks == set()
+
+
+async def test_a_token_without_pages_is_not_fetched_for_tasks_that_would_end_with_them(
+    autojump_clock: MockClock,
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        one.directory.ref(TOKEN).tell(Event("root.seen.follow"))
+        await trio.sleep(1)
+        await log_of(other)
+        assert store.loads == 2
+        await trio.sleep(60)
+        assert store.loads == 2
+        assert len(one.background_tasks) == 1
+
+
 async def test_nobody_who_can_say_whether_an_app_is_there_ends_nothing(
     autojump_clock: MockClock,
 ) -> None:
@@ -467,23 +600,14 @@ async def test_nobody_who_can_say_whether_an_app_is_there_ends_nothing(
     async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
         pages = join(one), join(other, "second")
         await trio.sleep(1)
-        app_here, app_gone = (one, other) if await is_owner(one) else (other, one)
         leave(one, pages[0])
         leave(other, pages[1])
         store.is_away = True
         await trio.sleep(20)
-        assert (len(app_here.directory), len(app_gone.directory)) == (1, 1)
+        assert (len(one.directory), len(other.directory)) == (1, 1)
         store.is_away = False
         await trio.sleep(20)
         assert await log_of(one) == ["connect", "disconnect"]
-
-
-async def is_owner(app: App) -> bool:
-    """Tell whether an app has the token now: then it is given its turn at once."""
-    with trio.move_on_after(0):
-        async with app.modify_state(TOKEN):
-            return True
-    return False
 
 
 async def test_tasks_end_with_the_pages_also_where_no_page_is_and_the_token_is_not(
@@ -520,7 +644,12 @@ async def test_pages_that_look_on_at_two_apps_cost_no_commits(autojump_clock: Mo
         await trio.sleep(10)
         before = len(store.commits)
         await trio.sleep(1000)
-        assert len(store.commits) == before
+        for _ in range(5):  # loads of a page, too
+            page = join(one, "reloaded")
+            await trio.sleep(1)
+            leave(one, page)
+        await trio.sleep(10)
+        assert sum(bool(commit.connected) for commit in store.commits[before:]) == 0
 
 
 async def test_the_pages_of_an_app_that_ends_have_as_long_to_come_as_any(
@@ -541,7 +670,22 @@ async def test_the_pages_of_an_app_that_ends_have_as_long_to_come_as_any(
         assert await log_of(one) == ["connect"]
 
 
+COME, GO = Move(0, "come", 0), Move(0, "go", 0)
+LOSING = (Move(0, "come", 1), Move(0, "go", 1), Move(0, "blink", 1), COME, GO)
+"""That one of two apps is left by its page cannot be stored."""
+ELSEWHERE = (Move(0, "start", 1), COME, GO)
+"""Tasks run at one app, and the pages come and go at the other."""
+SHARED = (COME, Move(0, "come", 1, 1), Move(0, "start", 0), Move(0, "start", 1))
+"""Tasks that are resumed run at two apps."""
+FAILING = (COME, Move(0, "restart", 0), Move(0, "blink", 0), COME)
+
+
+@settings(max_examples=5 * settings().max_examples)
 @given(programs_of_apps(), st.random_module())
+@example(LOSING, None)
+@example(ELSEWHERE, None)
+@example(SHARED, None)
+@example(FAILING, None)
 def test_law_apps_tell_one_story_of_a_tab_whatever_ends_or_fails(
     program: tuple[Move, ...], schedule: object
 ) -> None:

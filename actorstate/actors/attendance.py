@@ -130,7 +130,7 @@ class Attendance:
             return
         is_told = False if are_others_lost else presence.depart()
         if presence.is_gone:
-            self._ledger.tasks.cancel_unseen()
+            self._ledger.tasks.cancel_unseen(self._services.schema.tasks_of_pages)
         elif self._presence.record():
             presence.begin_absence()  # another app may end without a word
         if is_told:

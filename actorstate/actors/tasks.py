@@ -240,9 +240,14 @@ class Tasks:
         """Whether any of them ends with the pages of its tab."""
         return any(job.options.on_disconnect == "cancel" for job in self._admitted)
 
-    def cancel_unseen(self) -> None:
-        """Cancel those that end with the pages of their tab, and drop them where they wait."""
-        self._cancel([job for job in self._admitted if job.options.on_disconnect == "cancel"])
+    def cancel_unseen(self, names: Collection[str]) -> None:
+        """Cancel those that end with the pages of their tab, wherever they are.
+
+        Args:
+            names: what they may be called.
+        """
+        self._cancel([job for job in self._admitted if job.handler.full_name in names])
+        self._forget_elsewhere(names)
 
     def cancel_all_of(self, handler: Handler) -> None:
         """Cancel those of a handler that were asked for by now, wherever they are.
@@ -253,9 +258,12 @@ class Tasks:
         to_come = list(self._planned.values())
         kept = [job for job in self._recorded if job not in to_come]
         self._cancel([job for job in [*self._admitted, *kept] if job.handler is handler])
-        elsewhere = [record for record in self._elsewhere if record.name != handler.full_name]
-        if len(elsewhere) != len(self._elsewhere):
-            self._elsewhere, self.is_saved = elsewhere, False
+        self._forget_elsewhere([handler.full_name])
+
+    def _forget_elsewhere(self, names: Collection[str]) -> None:
+        left = [record for record in self._elsewhere if record.name not in names]
+        if len(left) != len(self._elsewhere):
+            self._elsewhere, self.is_saved = left, False
 
     def stop(self) -> None:
         """Let no more begin, and those that run end as soon as they are in no turn."""

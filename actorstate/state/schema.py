@@ -122,10 +122,16 @@ class Schema:
     @functools.cached_property
     def minds_presence(self) -> bool:
         """Whether anything depends on a tab's being connected: a hook, or a task that says so."""
-        return any(map(self.hooks, ("on_connect", "on_disconnect"))) or any(
-            handler.options is not None and handler.options.on_disconnect == "cancel"
+        return bool(self.hooks("on_connect") or self.hooks("on_disconnect") or self.tasks_of_pages)
+
+    @functools.cached_property
+    def tasks_of_pages(self) -> frozenset[str]:
+        """The background tasks that end with the pages of their tab, by their full names."""
+        return frozenset(
+            handler.full_name
             for cls in self.states.values()
-            for handler in cls.definition().handlers.values()
+            for handler in [*cls.definition().handlers.values(), *cls.definition().hooks.values()]
+            if handler.options is not None and handler.options.on_disconnect == "cancel"
         )
 
     def error_hook(self, cls: type[State]) -> Handler | None:
