@@ -145,7 +145,7 @@ class AppsPlayer:
 
     async def _run(self, number: int, *, task_status: trio.TaskStatus[App]) -> None:
         leave, left = self._leave[number], self._left[number] = trio.Event(), trio.Event()
-        async with App(root=AppsRoot, store=self.stores[number], disconnect_grace=2.05) as app:
+        async with App(root=AppsRoot, store=self.stores[number], disconnect_grace=2.03) as app:
             task_status.started(app)
             await leave.wait()
         left.set()

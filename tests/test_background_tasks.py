@@ -920,6 +920,30 @@ async def test_a_block_of_a_generator_that_is_not_exhausted_is_undone_when_that_
     assert trio.current_time() == began  # no block is waited for
 
 
+async def test_a_block_that_was_abandoned_twice_has_ended_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    kept: list[Any] = []
+
+    async def begin(app: App) -> None:
+        kept.append(rows_of_another(app))
+        await anext(kept[0])
+
+    async def look(app: App) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(begin, app)
+        await trio.sleep_forever()
+
+    async with App(root=Root, turn_timeout=5, shutdown_timeout=10) as app:
+        app.start_soon(look, app)
+        await trio.sleep(6)  # its task has ended, and so did its turn
+        with pytest.raises(RuntimeError, match="by another task"):
+            await kept[0].aclose()
+        began = trio.current_time()
+    assert trio.current_time() == began
+
+
 async def test_a_block_whose_task_ended_without_leaving_it_is_undone_by_the_turn_timeout(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorstate import (
     App,
+    LeaseLostError,
     MemoryStore,
     State,
     StoreError,
@@ -45,6 +46,12 @@ class Seen(Root):
 
     def on_disconnect(self) -> None:
         self.log.append("disconnect")
+
+    @background(resume=True)
+    async def begin(self) -> None:
+        async with self:
+            self.log.append("began")
+        await trio.sleep(3)
 
     @background(resume=True)
     async def endure(self) -> None:
@@ -78,6 +85,12 @@ class Quiet(QuietRoot):
         raise ValueError("the hook")
 
 
+class HooklessRoot(State, root=True):
+    @background(on_disconnect="cancel")
+    async def follow(self) -> None:
+        await trio.sleep_forever()
+
+
 class CarelessRoot(State, root=True):
     count: int = 0
 
@@ -93,7 +106,7 @@ class Kept(WrappedStore):
         self.inner = inner or self.inner
         self.commits: list[Commit] = []
         self.dead: set[str] = set()
-        self.loads = 0
+        self.loads = self.tried = 0
         self.is_away = self.is_full = False
         self.is_careless = False
         """Whether the program does not mind, and so may forget what an earlier one minded."""
@@ -104,12 +117,14 @@ class Kept(WrappedStore):
         return await super().load(token, on_wanted)
 
     async def is_alive(self, owner: str) -> bool:
+        self.tried += 1
         if self.is_away:
             raise StoreError("the store does not say")
         return owner not in self.dead and await super().is_alive(owner)
 
     async def commit(self, lease: Any, commit: Commit) -> None:
         self._reach()
+        self.tried += 1
         if self.is_full:
             raise StoreError("the disk is full")
         whole = commit.whole() if commit.whole is not None else None
@@ -668,6 +683,193 @@ async def test_the_pages_of_an_app_that_ends_have_as_long_to_come_as_any(
         join(one)
         await trio.sleep(20)
         assert await log_of(one) == ["connect"]
+
+
+# ---- found by a hard look ----------------------------------------------------------------------
+
+
+async def test_tasks_that_end_with_the_pages_go_on_until_that_is_stored(
+    autojump_clock: MockClock,
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as app:
+        page = join(app)
+        for name in ("follow", "follow_on"):
+            app.directory.ref(TOKEN).tell(Event(f"root.seen.{name}"))
+        await trio.sleep(1)
+        leave(app, page)
+        await trio.sleep(4.5)
+        store.is_full = True
+        await trio.sleep(1)
+        store.is_full = False
+        page = join(app)
+        await trio.sleep(20)
+        assert (await log_of(app), len(app.background_tasks)) == (["connect"], 2)
+        snapshot = await store.peek(TOKEN)
+        assert snapshot is not None
+        assert len(snapshot.tasks) == 1
+        leave(app, page)
+        await trio.sleep(20)
+        assert app.background_tasks == set()
+        [gone] = [commit for commit in store.commits if commit.connected == ()]
+        assert gone.tasks == ()  # in the same commit: no crash brings them back
+
+
+async def test_so_do_tasks_of_a_program_without_hooks(autojump_clock: MockClock) -> None:
+    store = Kept()
+    async with App(root=HooklessRoot, store=store) as app:
+        page = join(app)
+        app.directory.ref(TOKEN).tell(Event("hookless_root.follow"))
+        await trio.sleep(1)
+        leave(app, page)
+        await trio.sleep(4.5)
+        store.is_full = True
+        await trio.sleep(1)
+        assert len(app.background_tasks) == 1
+        store.is_full = False
+        await trio.sleep(10)
+        assert app.background_tasks == set()
+
+
+async def test_tasks_of_a_page_end_with_it_though_its_token_was_deleted(
+    autojump_clock: MockClock,
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as app:
+        page = join(app)
+        app.directory.ref(TOKEN).tell(Event("root.seen.follow"))
+        await trio.sleep(1)
+        leave(app, page)
+        await trio.sleep(1)
+        await store.delete(TOKEN)
+        with pytest.raises(LeaseLostError):
+            async with app.modify_state(TOKEN) as state:
+                state.get_substate(Seen).ticks = 1
+        assert await log_of(app) == []
+        await trio.sleep(20)
+        assert app.background_tasks == set()
+
+
+async def test_hooks_are_run_in_the_order_of_what_they_are_about(autojump_clock: MockClock) -> None:
+    """The app crashed when it was stored that the tab is gone, and not told yet."""
+    crashed, store = Kept(), Kept()
+    async with App(root=Root, store=crashed) as app:
+        page = join(app)
+        await wait_all_tasks_blocked()
+        leave(app, page)
+        await trio.sleep(6)
+        loaded = await store.load(TOKEN, lambda: None)
+        for commit in crashed.commits[:3]:
+            await store.inner.commit(loaded.lease, commit)
+        await store.release(loaded.lease)
+    async with App(root=Root, store=store) as app:
+        join(app)
+        await wait_all_tasks_blocked()
+        assert await log_of(app) == ["connect", "disconnect", "connect"]
+
+
+@pytest.mark.parametrize("how", ["elsewhere", "full"])
+async def test_a_task_that_came_to_its_end_while_that_could_not_be_stored_is_not_begun_again(
+    how: str, autojump_clock: MockClock
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as one, App(root=Root, store=store) as other:
+        one.directory.ref(TOKEN).tell(Event("root.seen.begin"))
+        await trio.sleep(1)
+        if how == "elsewhere":
+            await log_of(other)
+        store.is_full = how == "full"
+        await trio.sleep(5)  # it ends
+        store.is_full = False
+        await log_of(other)
+        await trio.sleep(1)
+        for _ in range(2):
+            assert "began" not in (await log_of(one))[1:]
+            await trio.sleep(10)
+        assert one.background_tasks == other.background_tasks == set()
+        await log_of(other)
+        snapshot = await store.peek(TOKEN)
+        assert snapshot is not None
+        assert snapshot.tasks == ()
+
+
+async def test_an_actor_that_has_still_to_store_who_is_connected_does_not_rest(
+    autojump_clock: MockClock,
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store, idle_timeout=1) as one:
+        page = join(one)
+        async with App(root=Root, store=store) as other:
+            join(other, "second")
+            await trio.sleep(1)
+            await log_of(one)
+            leave(one, page)
+            await trio.sleep(4.5)
+            store.is_full = True
+            await trio.sleep(4)
+            store.is_full = False
+            await trio.sleep(30)
+            assert len(await connected(store)) == 1
+
+
+@pytest.mark.parametrize("what", ["full", "tasks"])
+async def test_without_a_grace_nothing_is_tried_without_a_pause(
+    what: str, autojump_clock: MockClock
+) -> None:
+    store = Kept()
+    one = App(root=Root, store=store, disconnect_grace=0)
+    async with one, App(root=Root, store=store, disconnect_grace=0) as other:
+        page = join(one)
+        one.directory.ref(TOKEN).tell(Event("root.seen.follow"))
+        await trio.sleep(1)
+        if what == "tasks":
+            join(other)
+            await trio.sleep(1)
+        tried = store.tried
+        store.is_full = what == "full"
+        leave(one, page)
+        await trio.sleep(10)
+        assert store.tried - tried < 30
+        store.is_full = False
+
+
+async def test_a_task_of_a_page_that_could_not_be_stored_ends_with_that(
+    autojump_clock: MockClock,
+) -> None:
+    store = Kept()
+    async with App(root=Root, store=store) as app:
+        store.is_full = True
+        page = join(app)
+        await trio.sleep(0.5)
+        store.is_full = False
+        app.directory.ref(TOKEN).tell(Event("root.seen.follow"))
+        await trio.sleep(1)
+        assert len(app.background_tasks) == 1
+        leave(app, page)
+        await trio.sleep(20)
+        assert app.background_tasks == set()
+
+
+async def test_what_ends_while_the_app_is_left_is_no_absence(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with App(root=Root, store=store) as app:
+        page = join(app)
+        await wait_all_tasks_blocked()
+        leave(app, page)
+        app.start_soon(hold, app, 7)
+        await trio.sleep(1)
+    async with App(root=Root, store=store) as app:
+        join(app)
+        await trio.sleep(1)
+        assert await log_of(app) == ["connect"]
+
+
+async def hold(app: App, seconds: float) -> None:
+    async with app.modify_state(TOKEN):
+        await trio.sleep(seconds)
+
+
+# ---- a law -------------------------------------------------------------------------------------
 
 
 COME, GO = Move(0, "come", 0), Move(0, "go", 0)

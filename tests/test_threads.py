@@ -426,6 +426,26 @@ async def test_a_thread_whose_task_is_cancelled_while_it_waits_is_told(app: App)
 
 
 @pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
+async def test_a_thread_that_ended_without_leaving_its_block_is_undone_by_the_turn_timeout(
+    make_store: Any, mock_clock: MockClock
+) -> None:
+    async with App(root=Root, store=make_store(), turn_timeout=10) as app:
+
+        def enter() -> None:
+            state = app.modify_state_from_thread(TOKEN).__enter__()
+            state.get_substate(Blocking).value = 5
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        await trio.to_thread.run_sync(thread.join)
+        mock_clock.jump(11)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(1):
+            async with app.modify_state(TOKEN) as state:
+                assert state.get_substate(Blocking).value == 0
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, WrappedStore])
 async def test_a_block_in_a_thread_that_was_abandoned_is_undone(make_store: Any) -> None:
     entered, ended = trio.Event(), trio.Event()
     gate, outcomes = threading.Event(), list[str]()

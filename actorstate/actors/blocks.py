@@ -42,6 +42,7 @@ class TurnBlock:
 
     def __init__(self, door: TokenDoor) -> None:
         self._door: Final = door
+        self._is_over = False
 
     @property
     def is_mine(self) -> bool:
@@ -84,7 +85,7 @@ class TurnBlock:
         except trio.Cancelled as cancelled:
             raise self._door.flavor.translate(cancelled) from None
         finally:
-            self._run.left()
+            self._leave_run()
             if self._grant.was_at_once and self._door.watch.count_lent():
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -146,10 +147,15 @@ class TurnBlock:
         try:
             self._holding.__exit__(exc_type, exc, traceback)
         finally:
-            self._run.left()
+            self._leave_run()
 
     def abandon(self) -> None:
         """Undo it for a task that can leave it no more; see `Block.abandon`."""
         self._holding.stop()
         self._grant.give_back()
-        self._run.left()
+        self._leave_run()
+
+    def _leave_run(self) -> None:
+        if not self._is_over:  # it may be abandoned, and closed by the garbage collector after that
+            self._is_over = True
+            self._run.left()

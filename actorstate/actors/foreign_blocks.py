@@ -111,8 +111,9 @@ class Errand:
         self._left()
 
     def _left(self) -> None:
-        assert self._run is not None, "the block was not entered"
-        self._run.left()
+        if self._run is not None:
+            self._run.left()
+            self._run = None  # it may be abandoned, and closed by the garbage collector after that
 
     def _undo(self) -> None:
         self.is_over = True
@@ -161,8 +162,19 @@ class ThreadBlock:
         # and belongs to that task. Other threads are on their own.
         self._foreign = None if _is_run_by_trio() else self._trio_token
         turn = self._in_trio(self._ask, held_turns(), threading.current_thread())
+        if self._foreign is not None:
+            turn.block = self  # of one that trio runs nobody can say whether it still writes
         hold(turn)
         return turn
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether a task has entered it: none has."""
+        return False
+
+    def abandon(self) -> None:
+        """Undo it for a thread that has ended without leaving it; called in trio's thread."""
+        self._errand.give_back()
 
     def leave(self, error: BaseException | None) -> None:
         """End the turn: commit it, or undo it if there is an error.

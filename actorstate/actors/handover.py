@@ -165,7 +165,7 @@ class Handover:
             self._return_after(self._pause)
         is_anyone_here, presence = self._pages.is_anyone_here, self._presence
         if self._tasks.has_unseen and not (is_anyone_here or presence.is_expected):
-            presence.begin_absence()  # the next owner may take the tab for gone
+            presence.look_later()  # the next owner may take the tab for gone
 
     def try_again_later(self) -> None:
         """Take the token up again after a while, though nobody asks, if somebody looks on."""

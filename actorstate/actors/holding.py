@@ -165,8 +165,10 @@ def _has_ended(holder: Asker | None) -> bool:
     match holder:
         case trio.lowlevel.Task():
             return inspect.getcoroutinestate(holder.coro) == inspect.CORO_CLOSED
-        case threading.Thread() | None:
-            return False  # trio keeps the threads in which it has run something
+        case threading.Thread():
+            return not holder.is_alive()
+        case None:
+            return False
         case foreign:
             return foreign.has_ended
 

@@ -171,7 +171,10 @@ class Ledger:
         self._note_stored(entry)
 
     async def plan_calls(self, invocations: Iterable[Invocation], origin: Origin) -> list[Call]:
-        """Let the store have that handlers are to be called, in no turn; give the calls.
+        """Let the store have that handlers are to be called, in no turn, and all that is owed.
+
+        Returns:
+            The calls.
 
         Raises:
             Exception: as `Tenure.commit`. Nothing was planned.
@@ -183,7 +186,7 @@ class Ledger:
                 records.append(record)
             call_id = record.id if record is not None else None
             calls.append(Call(one, Origin(origin.instance, None, call_id)))
-        if records:
+        if records or not self.is_saved:
             await self.store(self._full_entry(None, tuple(records)))
         return calls
 
@@ -221,7 +224,7 @@ class Ledger:
         if entry.tasks is not None:
             self.tasks.note_saved()
         if entry.connected is not None:
-            self.presence.is_saved = True
+            self.presence.note_saved()
         if self.pages.owes:
             self.pages.note_saved()
         if entry.calls or entry.ran:

@@ -17,6 +17,9 @@ from actorstate.actors.messages import StillAway
 from actorstate.actors.runtime import TrioActor
 from actorstate.exceptions import ActorDeadError
 
+# So many seconds at least lie between two looks that nobody asked for, however short the grace is.
+_LEAST_PAUSE: Final = 1.0
+
 
 @final
 class Presence:
@@ -30,7 +33,7 @@ class Presence:
     """
 
     __slots__ = (
-        "_absence", "_actor", "_before", "_grace", "_has_come", "_owner", "elsewhere",
+        "_absence", "_actor", "_grace", "_has_come", "_is_recorded", "_owner", "elsewhere",
         "is_connected", "is_minded", "is_saved",
     )  # fmt: skip
 
@@ -39,8 +42,8 @@ class Presence:
         self._grace: Final = grace
         self._owner: Final = owner
         self._absence: trio.CancelScope | None = None
-        self._has_come = False  # ever, to whatever app
-        self._before = False, False, True
+        self._has_come = False  # somebody, ever, to whatever app
+        self._is_recorded = False
         self.is_minded: Final = is_minded
         """Whether anything depends on it."""
         self.elsewhere: frozenset[str] = frozenset()
@@ -77,11 +80,11 @@ class Presence:
         return was_connected and self.is_gone
 
     def take_back(self) -> None:
-        """Let it be as before the last `arrive` or `depart`: the program could not be told."""
-        self.is_connected, self._has_come, self.is_saved = self._before
+        """Take back the last `arrive` or `depart`, of which the program could not be told."""
+        self.is_connected = not self.is_connected
+        self.is_saved = True
 
     def _be(self, *, is_connected: bool) -> None:
-        self._before = self.is_connected, self._has_come, self.is_saved
         self.is_connected, self._has_come = is_connected, True
         self.is_saved = not self.is_minded
 
@@ -89,14 +92,21 @@ class Presence:
 
     def begin_absence(self) -> None:
         """Let a `StillAway` come to the actor when the grace is over, unless somebody comes."""
+        self._let_come_after(self._grace)
+
+    def look_later(self) -> None:
+        """Let a `StillAway` come after a while: others may end, or the store be back by then."""
+        self._let_come_after(max(self._grace, _LEAST_PAUSE))
+
+    def _let_come_after(self, seconds: float) -> None:
         self.end_absence()
         absence = self._absence = trio.CancelScope()
         name = f"return to {self._actor}"
-        self._actor.children.start_soon(self._await_return, absence, name=name)
+        self._actor.children.start_soon(self._await_return, absence, seconds, name=name)
 
-    async def _await_return(self, absence: trio.CancelScope) -> None:
+    async def _await_return(self, absence: trio.CancelScope, seconds: float) -> None:
         with absence:
-            await trio.sleep(self._grace)
+            await trio.sleep(seconds)
             with suppress(ActorDeadError):
                 self._actor.mailbox.post_always(StillAway(absence))
 
@@ -119,7 +129,7 @@ class Presence:
 
     def record(self) -> tuple[str, ...] | None:
         """Give what the snapshot has to have, see `Snapshot.connected`."""
-        if not (self._has_come and self.is_minded):
+        if not self.is_minded or (self.is_saved and not self._is_recorded):
             return None
         here = {self._owner} if self.is_connected else set[str]()
         return tuple(sorted(self.elsewhere | here))  # the same, whoever owns the token
@@ -137,7 +147,8 @@ class Presence:
         if not self.is_minded:
             return
         was_connected, apps = self.is_connected, frozenset(record or ())
-        self._has_come = record is not None
+        self._is_recorded = record is not None
+        self._has_come = self._has_come or self._is_recorded
         self.is_connected = self._owner in apps
         self.elsewhere = apps - {self._owner}
         self.is_saved = True
@@ -145,6 +156,10 @@ class Presence:
         is_news = bool(apps) and not was_connected and not self.is_expected
         if (self.lose_all_but(alive) or is_news) and not is_anyone_here:
             self.begin_absence()
+
+    def note_saved(self) -> None:
+        """Note that the snapshot has the record as it is."""
+        self.is_saved = self._is_recorded = True
 
     def lose_all_but(self, alive: Collection[str]) -> bool:
         """Note which of the other apps are still there.

@@ -73,6 +73,8 @@ class Tasks:
         self._waiting: Final[list[Job]] = []
         self._recorded: Final[list[Job]] = []
         self._planned: Final[dict[int, Job]] = {}
+        self._ended: Final[list[TaskRecord]] = []
+        """The records of those that have ended, which the snapshot still has."""
         self._elsewhere: list[TaskRecord] = []
         """The records of those that run in other apps, which are alive."""
         self._numbers: Final = itertools.count(1)
@@ -102,6 +104,7 @@ class Tasks:
     def note_saved(self) -> None:
         """Note that the snapshot has the records as they are."""
         self.is_saved = True
+        self._ended.clear()
         for job in self._recorded:
             job.is_saved = True
 
@@ -117,7 +120,8 @@ class Tasks:
         Returns:
             Those that nobody runs, and that are to be resumed; oldest first.
         """
-        left = [record for record in records if record.at == self._owner]
+        here = [record for record in records if record.at == self._owner]
+        left = [record for record in here if record not in self._ended]
         for job in [job for job in self._recorded if job.is_saved]:
             same = next((one for one in left if one == job.record), None)
             if same is None:
@@ -166,6 +170,8 @@ class Tasks:
         if job in self._recorded:
             self._recorded.remove(job)
             self.is_saved = False
+            if job.is_saved and job.record is not None:
+                self._ended.append(job.record)
 
     def admit(self, job: Job, *, is_anyone_here: bool = True) -> bool:
         """Decide on a task that is asked for: it runs from now on, or waits, or is let be.
@@ -239,6 +245,28 @@ class Tasks:
     def has_unseen(self) -> bool:
         """Whether any of them ends with the pages of its tab."""
         return any(job.options.on_disconnect == "cancel" for job in self._admitted)
+
+    def forget_unseen(self, names: Collection[str]) -> Callable[[], None]:
+        """Let the snapshot have none of those that end with the pages of their tab.
+
+        They go on: `cancel_unseen` ends them, once that is stored.
+
+        Args:
+            names: what they may be called.
+
+        Returns:
+            What takes it back.
+        """
+        before = list(self._recorded), self._elsewhere, list(self._ended), self.is_saved
+        for job in before[0]:
+            if job.handler.full_name in names:
+                self.forget(job)
+        self._forget_elsewhere(names)
+
+        def take_back() -> None:
+            self._recorded[:], self._elsewhere, self._ended[:], self.is_saved = before
+
+        return take_back
 
     def cancel_unseen(self, names: Collection[str]) -> None:
         """Cancel those that end with the pages of their tab, wherever they are.
