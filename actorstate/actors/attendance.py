@@ -50,9 +50,7 @@ class Attendance:
         run: runs a call, in its turn.
     """
 
-    __slots__ = (
-        "_hooks", "_ledger", "_mailbox", "_pages", "_presence", "_run", "_services", "_token",
-    )  # fmt: skip
+    __slots__ = ("_ledger", "_mailbox", "_pages", "_presence", "_run", "_services", "_token")
 
     def __init__(
         self,
@@ -68,9 +66,6 @@ class Attendance:
         self._presence: Final = ledger.presence
         self._pages: Final = ledger.pages
         self._services: Final = services
-        schema = services.schema
-        hooks = (*schema.hooks("on_connect"), *schema.hooks("on_disconnect"))
-        self._hooks: Final = frozenset(hook.full_name for hook in hooks)
         self._mailbox: Final = mailbox
         self._run: Final = run
 
@@ -197,7 +192,7 @@ class Attendance:
         """Run hooks; behind those that were to be run before, if there are any left."""
         ids = {call.origin.call for call in calls}
         are_others_due = any(
-            record.name in self._hooks and record.id not in ids
+            record.name in self._services.schema.hooks_of_presence and record.id not in ids
             for record in self._ledger.calls.records()
         )
         for call in calls:

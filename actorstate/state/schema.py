@@ -122,7 +122,13 @@ class Schema:
     @functools.cached_property
     def minds_presence(self) -> bool:
         """Whether anything depends on a tab's being connected: a hook, or a task that says so."""
-        return bool(self.hooks("on_connect") or self.hooks("on_disconnect") or self.tasks_of_pages)
+        return bool(self.hooks_of_presence or self.tasks_of_pages)
+
+    @functools.cached_property
+    def hooks_of_presence(self) -> frozenset[str]:
+        """The hooks that are told of it, by their full names."""
+        hooks = (*self.hooks("on_connect"), *self.hooks("on_disconnect"))
+        return frozenset(hook.full_name for hook in hooks)
 
     @functools.cached_property
     def tasks_of_pages(self) -> frozenset[str]:
