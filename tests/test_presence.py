@@ -108,8 +108,6 @@ class Kept(WrappedStore):
         self.dead: set[str] = set()
         self.loads = self.tried = 0
         self.is_away = self.is_full = False
-        self.is_careless = False
-        """Whether the program does not mind, and so may forget what an earlier one minded."""
 
     async def load(self, token: str, on_wanted: Any) -> Any:
         self._reach()
@@ -129,8 +127,7 @@ class Kept(WrappedStore):
             raise StoreError("the disk is full")
         whole = commit.whole() if commit.whole is not None else None
         await super().commit(lease, commit)
-        forgets = self.is_careless and whole is not None and whole.connected is None
-        assert whole is None or forgets or whole.connected == await connected(self)
+        assert whole is None or whole.connected == await connected(self)
         self.commits.append(commit)
 
     def _reach(self) -> None:
@@ -247,7 +244,6 @@ async def test_hooks_that_change_nothing_or_fail_are_told_no_second_time(
 async def test_where_nothing_depends_on_it_nothing_is_stored(autojump_clock: MockClock) -> None:
     store = Kept()
     # A program that minded once, and does no longer.
-    store.is_careless = True
     loaded = await store.load(TOKEN, lambda: None)
     await store.inner.commit(loaded.lease, Commit(0, (), (), connected=("gone",), schema="s1"))
     await store.release(loaded.lease)
@@ -264,6 +260,7 @@ async def test_where_nothing_depends_on_it_nothing_is_stored(autojump_clock: Moc
         join(app)
         await wait_all_tasks_blocked()
     assert len(store.commits) == 1
+    assert await connected(store) == ("gone",)  # for others, that mind
 
 
 async def test_a_tab_is_missed_though_the_store_is_not_reached_for_a_while(

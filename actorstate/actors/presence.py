@@ -33,7 +33,7 @@ class Presence:
     """
 
     __slots__ = (
-        "_absence", "_actor", "_grace", "_has_come", "_is_recorded", "_owner", "elsewhere",
+        "_absence", "_actor", "_grace", "_has_come", "_is_recorded", "_kept", "_owner", "elsewhere",
         "is_connected", "is_minded", "is_saved",
     )  # fmt: skip
 
@@ -44,6 +44,7 @@ class Presence:
         self._absence: trio.CancelScope | None = None
         self._has_come = False  # somebody, ever, to whatever app
         self._is_recorded = False
+        self._kept: tuple[str, ...] | None = None  # for others, that mind
         self.is_minded: Final = is_minded
         """Whether anything depends on it."""
         self.elsewhere: frozenset[str] = frozenset()
@@ -129,7 +130,9 @@ class Presence:
 
     def record(self) -> tuple[str, ...] | None:
         """Give what the snapshot has to have, see `Snapshot.connected`."""
-        if not self.is_minded or (self.is_saved and not self._is_recorded):
+        if not self.is_minded:
+            return self._kept
+        if self.is_saved and not self._is_recorded:
             return None
         here = {self._owner} if self.is_connected else set[str]()
         return tuple(sorted(self.elsewhere | here))  # the same, whoever owns the token
@@ -145,6 +148,7 @@ class Presence:
             is_anyone_here: whether a page of the tab is at this app.
         """
         if not self.is_minded:
+            self._kept = record
             return
         was_connected, apps = self.is_connected, frozenset(record or ())
         self._is_recorded = record is not None

@@ -58,4 +58,4 @@ class Snapshot:
     """The fingerprint of the State classes that wrote it."""
     connected: tuple[str, ...] | None = None
     """The apps at which the tab counts as connected, by their names at the store; none for a tab
-    that is gone. None if nobody ever came, or the program does not mind."""
+    that is gone. None if nobody ever came, or no program has ever minded."""
