@@ -53,6 +53,11 @@ class Seen(Root):
             self.log.append("began")
         await trio.sleep(3)
 
+    @background(resume=True, overlap="queue")
+    async def note(self, name: str) -> None:
+        async with self:
+            self.log.append(name)
+
     @background(resume=True)
     async def endure(self) -> None:
         await trio.sleep_forever()
@@ -745,6 +750,45 @@ async def test_tasks_of_a_page_end_with_it_though_its_token_was_deleted(
         assert await log_of(app) == []
         await trio.sleep(20)
         assert app.background_tasks == set()
+
+
+async def test_a_token_that_cannot_be_had_back_is_told_to_the_program_once(
+    autojump_clock: MockClock,
+) -> None:
+    told: list[str] = []
+    store = Kept()
+    one = App(root=Root, store=store, on_error=lambda _, context: told.append(context.during))
+    async with one, App(root=Root, store=store) as other:
+        await log_of(one)
+        for outage in (1, 2):
+            await log_of(other)
+            store.is_away = True
+            for _ in range(5):
+                one.directory.ref(TOKEN).tell(Event("root.seen.follow"))
+                await trio.sleep(3)
+            store.is_away = False
+            await trio.sleep(3)
+            assert told == ["activation"] * outage
+            await log_of(one)
+
+
+async def test_tasks_begin_again_in_the_order_in_which_they_were_asked_for(
+    autojump_clock: MockClock,
+) -> None:
+    """Whichever apps they ran at, which have ended."""
+    store = Kept()
+    loaded = await store.load(TOKEN, lambda: None)
+    tasks = tuple(
+        TaskRecord("root.seen.note", (name,), f"2026-01-01T00:00:0{second}+00:00", app)
+        for name, second, app in [("b", 2, "app 1"), ("d", 4, "app 1"), ("a", 1, "app 2"),
+                                  ("c", 3, "app 3")]
+    )  # fmt: skip
+    await store.inner.commit(loaded.lease, Commit(0, (), (), tasks=tasks))
+    await store.release(loaded.lease)
+    async with App(root=Root, store=store) as app:
+        await log_of(app)
+        await trio.sleep(1)
+        assert await log_of(app) == ["a", "b", "c", "d"]
 
 
 async def test_hooks_are_run_in_the_order_of_what_they_are_about(autojump_clock: MockClock) -> None:
