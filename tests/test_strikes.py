@@ -17,8 +17,8 @@ from stores import WrappedStore
 from test_cancellation import EXPECTED_PHASES, OUTCOMES, TOKEN, Root, Struck, add_one, until_idle
 from trio.testing import MockClock
 
-from actorstate import App, MemoryStore
-from actorstate.actors.messages import Attach, Event
+from actorstate import App, MemoryStore, State, background
+from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.commit import Commit
 from actorstate.stores.base import Store
 
@@ -207,3 +207,73 @@ def check_left(app: App, page: Client, steps: list[str]) -> None:
     assert app.background_tasks == set()
     assert page.closed
     assert page.version < 0 or page.state["root.struck"]["steps"] == steps
+
+
+# ---- at the app, while a tab comes and goes -----------------------------------------------------
+
+
+class TabRoot(State, root=True):
+    log: list[str] = []
+    touched: int = 0
+
+    async def on_connect(self) -> None:
+        self.log.append("connect")
+        await trio.lowlevel.checkpoint()
+
+    def on_disconnect(self) -> None:
+        self.log.append("disconnect")
+
+    @background(on_disconnect="cancel", resume=True)
+    async def follow(self) -> None:
+        await trio.sleep_forever()
+
+
+class TabBelow(TabRoot):
+    def on_connect(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.log.append("connect below")
+
+    async def on_disconnect(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        await trio.lowlevel.checkpoint()
+        self.log.append("disconnect below")
+
+
+@every_store
+@pytest.mark.parametrize("how", ["cancel", "leave"])
+def test_each_hook_is_run_once_and_in_order_at_whatever_step_the_app_ends(
+    make_store: Callable[[], Store], how: str
+) -> None:
+    assert strike_everywhere(come_and_go, make_store, how) > 10
+
+
+async def come_and_go(strike: StrikeAfter, make_store: Callable[[], Store], how: str) -> bool:
+    store, page, scope = make_store(), Client(), trio.CancelScope()
+    app, told = App(root=TabRoot, store=store), trio.Event()
+    with trio.fail_after(20), scope:
+        async with app:
+            strike.arm(scope.cancel if how == "cancel" else told.set)
+            ref = app.directory.ref(TOKEN)
+            ref.tell(Attach(page))
+            ref.tell(Event("tab_root.follow"))
+            with trio.move_on_after(1):
+                await told.wait()
+            if not told.is_set():
+                ref.tell(Detach(page))
+                with trio.move_on_after(10):
+                    await told.wait()
+    has_struck = strike.disarm()
+    async with App(root=TabRoot, store=store) as app:  # and nobody comes back
+        await touch(app)
+        await trio.sleep(10)
+        log = await touch(app)
+        assert app.background_tasks == set()
+    whole = ["connect", "connect below", "disconnect", "disconnect below"]
+    assert log == (whole if log else [])
+    assert log or has_struck
+    return has_struck
+
+
+async def touch(app: App) -> list[str]:
+    async with app.modify_state(TOKEN) as state:
+        assert isinstance(state, TabRoot)
+        state.touched += 1
+        return list(state.log)
