@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from actorstate.actors.messages import Origin
+from actorstate.actors.messages import Call, Origin
 from actorstate.state.convert import UNFIT
 from actorstate.state.handlers import Invocation
 from actorstate.state.json_types import encode_json
@@ -53,22 +53,25 @@ class Calls:
             return () if origin.call is None else (origin.call,)
         return tuple(self.unsaved) if origin.call is None else (*self.unsaved, origin.call)
 
-    def plan(self, invocation: Invocation, origin: Origin, epoch: int) -> CallRecord | None:
-        """Make the record of a call that a turn asks for.
+    def plan(
+        self, invocation: Invocation, origin: Origin, epoch: int
+    ) -> tuple[Call, CallRecord | None]:
+        """Make the message of a call, and its record for the snapshot.
 
         Returns:
-            None for one whose arguments have no JSON form: it is lost if the process is.
+            No record for one whose arguments have no JSON form: it is lost if the process is.
         """
         try:
             args = tuple(invocation.handler.unstructure(invocation.args))
             encode_json(args)
         except UNFIT as error:
             logger.debug("%s is not kept for after a crash: %s", invocation.handler, error)
-            return None
+            return Call(invocation, origin.without_event(), follows=True), None
         # No two owners have the same epoch, so no two calls of a token have the same id.
         self._number += 1
         call_id = f"{epoch}.{self._number}"
-        return CallRecord(call_id, invocation.name, args, origin.instance or None)
+        record = CallRecord(call_id, invocation.name, args, origin.instance or None)
+        return Call(invocation, Origin(origin.instance, None, call_id), follows=True), record
 
     def note_stored(self, added: Iterable[CallRecord], ran: Sequence[str]) -> None:
         """Note what the snapshot has now."""

@@ -132,7 +132,7 @@ class Gate:
         capacity = self._mailbox.capacity
         if len(self._mailbox) + count <= capacity:  # the common case
             return
-        waiting = self._mailbox.count(_follows)
+        waiting = sum(map(_follows, self._mailbox.waiting()))
         if waiting + count > capacity:
             message = (
                 f"{count} handlers are to follow from this turn, and {waiting} from others wait; "
@@ -143,12 +143,12 @@ class Gate:
     def _plan_call(self, one: Invocation, origin: Origin, records: list[CallRecord]) -> Call:
         """Make the message that calls a handler; tasks that are resumed have other records."""
         job = self._tasks.plan(one, origin.without_event())
-        if job is None:
-            record = self._calls.plan(one, origin, self._tenure.epoch)
-            if record is not None:
-                records.append(record)
-                return Call(one, Origin(origin.instance, None, record.id), follows=True)
-        return Call(one, origin.without_event(), job, follows=True)
+        if job is not None:
+            return Call(one, origin.without_event(), job, follows=True)
+        call, record = self._calls.plan(one, origin, self._tenure.epoch)
+        if record is not None:
+            records.append(record)
+        return call
 
     def _unplan(self, messages: Sequence[Call | EffectRequest]) -> None:
         for message in messages:

@@ -179,16 +179,11 @@ class Ledger:
         Raises:
             Exception: as `Tenure.commit`. Nothing was planned.
         """
-        calls, records = list[Call](), list[CallRecord]()
-        for one in invocations:
-            record = self.calls.plan(one, origin, self.tenure.epoch)
-            if record is not None:
-                records.append(record)
-            call_id = record.id if record is not None else None
-            calls.append(Call(one, Origin(origin.instance, None, call_id)))
+        planned = [self.calls.plan(one, origin, self.tenure.epoch) for one in invocations]
+        records = tuple(record for _, record in planned if record is not None)
         if records or not self.is_saved:
-            await self.store(self._full_entry(None, tuple(records)))
-        return calls
+            await self.store(self._full_entry(None, records))
+        return [call for call, _ in planned]
 
     def store_now(
         self, commit: Commit | None, calls: tuple[CallRecord, ...], origin: Origin

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import math
 import threading
-from collections.abc import Callable
 from typing import Any, Final, Protocol, final
 
 import trio
@@ -95,7 +94,8 @@ class Mailbox:
 
     def waiting(self) -> list[Any]:
         """Give the messages that lie here, in the order in which they came."""
-        return [envelope.message for envelope in self._envelopes]
+        with self._lock:  # a thread may put one meanwhile
+            return [envelope.message for envelope in self._envelopes]
 
     def put(self, envelope: Envelope, /, *, always: bool = False) -> None:
         """Put a message at the end; from any thread, without waiting.
@@ -134,11 +134,6 @@ class Mailbox:
             ActorDeadError: the actor has ended.
         """
         self.put(Envelope(message), always=True)
-
-    def count(self, which: Callable[[Any], bool]) -> int:
-        """Tell how many messages of a kind lie here."""
-        with self._lock:
-            return sum(which(envelope.message) for envelope in self._envelopes)
 
     def withdraw(self, reply_to: TrioFuture[Any]) -> None:
         """Take back the message that was to be answered here. In the actor's trio thread only.
