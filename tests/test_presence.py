@@ -397,9 +397,8 @@ async def test_the_last_page_to_go_asks_whether_the_other_apps_are_still_there(
         assert await log_of(other) == ["connect", "disconnect"]
 
 
-@pytest.mark.parametrize("comes", [False, True])
 async def test_the_owner_of_the_token_notices_by_itself_that_the_last_app_with_a_page_has_ended(
-    autojump_clock: MockClock, comes: bool
+    autojump_clock: MockClock,
 ) -> None:
     store = MemoryStore()
     async with App(root=Root, store=store) as one:
@@ -411,19 +410,14 @@ async def test_the_owner_of_the_token_notices_by_itself_that_the_last_app_with_a
             await trio.sleep(1)
             leave(one, page)
             await trio.sleep(20)
-        if comes:
-            await trio.sleep(6)  # it has noticed by now
-            page = join(one)
-            await trio.sleep(5)
-            assert await log_of(one) == ["connect"]
-            leave(one, page)
         await trio.sleep(20)
         assert one.background_tasks == set()
         assert await log_of(one) == ["connect", "disconnect"]
 
 
+@pytest.mark.parametrize("comes", [False, True])
 async def test_an_owner_who_took_the_token_from_an_app_that_was_about_to_end_notices_the_end(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, comes: bool
 ) -> None:
     store = MemoryStore()
     async with App(root=Root, store=store) as one:
@@ -432,6 +426,12 @@ async def test_an_owner_who_took_the_token_from_an_app_that_was_about_to_end_not
             await trio.sleep(1)
             leave(other, page)
             assert await log_of(one) == ["connect"]
+        if comes:
+            await trio.sleep(6)  # it has noticed by now
+            page = join(one)
+            await trio.sleep(5)
+            assert await log_of(one) == ["connect"]
+            leave(one, page)
         await trio.sleep(20)
         async with one.modify_state(TOKEN) as state:
             assert state.get_substate(Seen).log == ["connect", "disconnect"]
@@ -687,7 +687,7 @@ async def test_the_pages_of_an_app_that_ends_have_as_long_to_come_as_any(
         assert await log_of(one) == ["connect"]
 
 
-# ---- found by a hard look ----------------------------------------------------------------------
+# ---- what fails, or comes at a bad moment -------------------------------------------------------
 
 
 async def test_tasks_that_end_with_the_pages_go_on_until_that_is_stored(
