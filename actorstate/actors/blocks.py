@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, final
+import functools
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, final
 
 import trio
 
@@ -23,6 +25,24 @@ def new_block(door: TokenDoor) -> Block:
     """Give a block to be entered by the running task, of whichever kind that is."""
     task = door.flavor.foreign_task()
     return TurnBlock(door) if task is None else ForeignTaskBlock(door, task)
+
+
+@contextmanager
+def giving_back_blocks() -> Generator[None]:
+    """Undo the blocks that the code within entered and did not leave, of whatever token."""
+    before = held_turns()
+    with ExitStack() as stack:
+        try:
+            yield
+        finally:
+            for turn in held_turns():
+                block: Any = turn.block
+                if block is not None and turn not in before:
+                    stack.push(functools.partial(_give_back, block))
+
+
+def _give_back(block: Block, _: object, error: BaseException | None, __: object) -> None:
+    block.give_back(error)
 
 
 @final
@@ -110,9 +130,8 @@ class TurnBlock:
                 failure = raised
         if failure is not None:
             self._grant.give_back()
-        kind = type(failure) if failure is not None else None
         try:
-            self._holding.__exit__(kind, failure, getattr(failure, "__traceback__", None))
+            self._holding.let_go(failure)
         except BaseException:  # also of trio, if a nursery of the block outlives it
             self._grant.give_back()
             raise
@@ -134,18 +153,12 @@ class TurnBlock:
         if not turn.is_open:
             raise stopped(turn)
 
-    def give_back(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def give_back(self, error: BaseException | None) -> None:
         """Undo it, as a block that was entered and is never left; see `Block.give_back`."""
         release(self._grant.turn)
         self._grant.give_back()
         try:
-            self._holding.__exit__(exc_type, exc, traceback)
+            self._holding.let_go(error)
         finally:
             self._leave_run()
 

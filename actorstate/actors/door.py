@@ -7,9 +7,8 @@ is ``app.modify_state``. What is said on the way is in ``turns``; the blocks are
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, final
 
 import trio
@@ -62,17 +61,11 @@ class Block(Protocol):
         """
         ...
 
-    def give_back(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def give_back(self, error: BaseException | None) -> None:
         """Undo it, as a block that was entered and is never left.
 
-        It is given what ends the code that entered it, as an ``__exit__`` is, and does with it what
-        that does.
+        Args:
+            error: what ends the code that entered it.
 
         Raises:
             TurnTimeoutError: it was held too long; and nothing else went wrong.
@@ -100,20 +93,6 @@ def leave_own(block: Block | None, error: BaseException | None) -> Awaitable[Non
         message = f"the block is left by another task than entered it; {done}"
         raise RuntimeError(message)
     return block.leave(error)
-
-
-@contextmanager
-def giving_back_blocks() -> Generator[None]:
-    """Undo the blocks that the code within entered and did not leave, of whatever token."""
-    before = held_turns()
-    with ExitStack() as stack:
-        try:
-            yield
-        finally:
-            for turn in held_turns():
-                block: Any = turn.block
-                if block is not None and turn not in before:
-                    stack.push(block.give_back)
 
 
 @final

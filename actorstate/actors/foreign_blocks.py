@@ -92,7 +92,7 @@ class Errand:
             self.is_over = True
             await self._granted.end(TurnEnd(commit))
         finally:
-            self._left()
+            self._leave_run()
 
     async def _settle(self) -> Commit | None:
         if not self.turn.is_writable:
@@ -108,9 +108,9 @@ class Errand:
         """Undo the turn, and let the token actor go on."""
         self.holding.stop()
         self._undo()
-        self._left()
+        self._leave_run()
 
-    def _left(self) -> None:
+    def _leave_run(self) -> None:
         if self._run is not None:
             self._run.left()
             self._run = None  # it may be abandoned, and closed by the garbage collector after that
@@ -295,7 +295,7 @@ class ForeignTaskBlock:
         if is_told and comes_of_being_overdue(failure):
             raise errand.holding.timeout() from failure
 
-    def give_back(self, *_: object) -> None:
+    def give_back(self, error: BaseException | None) -> None:  # noqa: ARG002 - it is asyncio's
         """Undo it, as a block that was entered and is never left; see `Block.give_back`."""
         release(self._errand.turn)
         self._errand.give_back()

@@ -90,11 +90,7 @@ class Holding:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let go.
-
-        Raises:
-            TurnTimeoutError: it was held too long; and nothing else went wrong.
-        """
+        """Let go; see `let_go`."""
         self.stop()
         if self.is_overdue and comes_of_being_overdue(exc):
             self.scope.__exit__(None, None, None)
@@ -102,6 +98,15 @@ class Holding:
         self.scope.__exit__(exc_type, exc, traceback)
         if self.scope.cancelled_caught:
             raise self.timeout() from None
+
+    def let_go(self, error: BaseException | None) -> None:
+        """Let go, with what ends the block, if it is an error.
+
+        Raises:
+            TurnTimeoutError: it was held too long; and nothing else went wrong.
+        """
+        kind, traceback = (type(error), error.__traceback__) if error is not None else (None, None)
+        self.__exit__(kind, error, traceback)
 
     def start(self, holder: Asker) -> None:
         """Let the watch begin."""

@@ -8,7 +8,7 @@ from typing import Any, Final, final
 
 import trio
 
-from actorstate.actors.door import giving_back_blocks
+from actorstate.actors.blocks import giving_back_blocks
 from actorstate.actors.errors import ErrorContext, Reporter
 from actorstate.actors.flavor import Flavor
 from actorstate.actors.runs import Run, current_run

@@ -10,7 +10,8 @@ from typing import Any, Final, final
 import attrs
 
 from actorstate.actors.background_task import BackgroundTask, TaskLife
-from actorstate.actors.door import TokenDoor, giving_back_blocks
+from actorstate.actors.blocks import giving_back_blocks
+from actorstate.actors.door import TokenDoor
 from actorstate.actors.generators import finish
 from actorstate.actors.messages import Call, EffectRequest, Origin
 from actorstate.actors.runs import Run, current_run
