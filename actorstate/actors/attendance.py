@@ -75,10 +75,10 @@ class Attendance:
         return self._pages.is_anyone_here or not self._presence.is_gone
 
     @property
-    def is_undecided(self) -> bool:
-        """Whether it is still to be decided, or stored, whether the tab is connected."""
+    def needs_actor(self) -> bool:
+        """Whether the actor has to stay, to decide whether the tab is connected, and store it."""
         presence = self._presence
-        return presence.is_connected or presence.is_expected or not presence.is_saved
+        return presence.is_counted or presence.is_timed or not presence.is_saved
 
     def begin_absence(self) -> None:
         """Look when the grace is over, unless somebody has come by then."""
@@ -111,9 +111,9 @@ class Attendance:
                 presence.depart()
         elif self._ledger.tenure.is_held:
             await self.reconsider()
-        elif presence.is_connected or self._pages.is_anyone_here or not presence.is_saved:
+        elif presence.is_counted or self._pages.is_anyone_here or not presence.is_saved:
             self._mailbox.post_always(Reconsider())
-        elif self._ledger.tasks.has_unseen:  # whoever has the token cannot end those that run here
+        elif self._ledger.tasks.has_any_of_pages:  # which whoever has the token cannot end
             if await self._may_be_connected():
                 presence.look_later()
             else:
@@ -133,7 +133,7 @@ class Attendance:
         """Decide whether the tab is connected. The token is held."""
         if self._pages.is_anyone_here:
             await self.greet(NOBODY)
-        elif not self._presence.is_expected:
+        elif not self._presence.is_timed:
             await self._miss()
 
     @property
@@ -156,7 +156,7 @@ class Attendance:
         elif presence.depart():
             await self._tell_gone()
         elif presence.is_gone:
-            self._ledger.tasks.cancel_unseen(self._services.schema.tasks_of_pages)
+            self._ledger.tasks.cancel_all_of_pages(self._services.schema.tasks_of_pages)
         elif presence.record():
             presence.look_later()  # another app may end without a word
         await self._save()
@@ -164,12 +164,12 @@ class Attendance:
     async def _tell_gone(self) -> None:
         """Tell the program, and end the tasks that go with the pages, once that is stored."""
         tasks, names = self._ledger.tasks, self._services.schema.tasks_of_pages
-        take_back = tasks.forget_unseen(names)
+        take_back = tasks.forget_all_of_pages(names)
         calls = await self._plan("on_disconnect", NOBODY)
         if calls is None:
             take_back()
             return
-        tasks.cancel_unseen(names)
+        tasks.cancel_all_of_pages(names)
         await self._call(calls)
 
     async def _save(self) -> None:

@@ -164,7 +164,7 @@ class Handover:
         if self._is_missed:
             self._return_after(self._pause)
         is_anyone_here, presence = self._pages.is_anyone_here, self._presence
-        if self._tasks.has_unseen and not (is_anyone_here or presence.is_expected):
+        if self._tasks.has_any_of_pages and not (is_anyone_here or presence.is_timed):
             presence.look_later()  # the next owner may take the tab for gone
 
     def try_again_later(self) -> None:
@@ -266,13 +266,13 @@ class Handover:
     def _take_over_presence(self, snapshot: Snapshot, alive: Collection[str]) -> None:
         presence, is_anyone_here = self._presence, self._pages.is_anyone_here
         presence.take_over(snapshot.connected, alive, is_anyone_here=is_anyone_here)
-        if is_anyone_here and not presence.is_connected:
+        if is_anyone_here and not presence.is_counted:
             self._actor.mailbox.post_always(Reconsider())  # others have taken the tab for gone
 
     def _take_over_tasks(self, snapshot: Snapshot, alive: Collection[str]) -> None:
         left = self._tasks.reconcile(snapshot.tasks, alive)
         if self._presence.is_gone:
-            self._tasks.cancel_unseen(self._services.schema.tasks_of_pages)
+            self._tasks.cancel_all_of_pages(self._services.schema.tasks_of_pages)
         for number, record in enumerate(left):
             if not self._is_replaced(record, left[number + 1 :]):
                 self._resume(record)

@@ -34,7 +34,7 @@ class Presence:
 
     __slots__ = (
         "_absence", "_actor", "_grace", "_has_come", "_is_recorded", "_kept", "_owner", "elsewhere",
-        "is_connected", "is_minded", "is_saved",
+        "is_counted", "is_minded", "is_saved",
     )  # fmt: skip
 
     def __init__(self, actor: TrioActor, grace: float, *, owner: str, is_minded: bool) -> None:
@@ -48,45 +48,45 @@ class Presence:
         self.is_minded: Final = is_minded
         """Whether anything depends on it."""
         self.elsewhere: frozenset[str] = frozenset()
-        """The other apps at which the tab counts as connected, by what is known here."""
-        self.is_connected: bool = False
-        """Whether the tab counts as connected at this app."""
+        """The other apps that do, by what is known here."""
+        self.is_counted: bool = False
+        """Whether this app counts the tab as connected."""
         self.is_saved: bool = True
         """Whether the snapshot has the record as it is."""
 
     @property
     def is_gone(self) -> bool:
         """Whether nobody has come for as long as a tab may be away; false if nobody ever came."""
-        return self._has_come and not self._is_connected_anywhere
+        return self._has_come and not self._is_connected
 
     @property
-    def _is_connected_anywhere(self) -> bool:
-        return self.is_connected or bool(self.elsewhere)
+    def _is_connected(self) -> bool:
+        return self.is_counted or bool(self.elsewhere)
 
     # ---- coming and going ------------------------------------------------------------------
 
     def arrive(self) -> bool:
         """Note that somebody is here; tell whether the program is to be told of it."""
         self.end_absence()
-        was_connected = self._is_connected_anywhere
-        if not self.is_connected:
-            self._be(is_connected=True)
+        was_connected = self._is_connected
+        if not self.is_counted:
+            self._count(is_counted=True)
         return not was_connected
 
     def depart(self) -> bool:
         """Note that nobody is here any more; tell whether the program is to be told of it."""
-        was_connected = self.is_connected
-        if was_connected:
-            self._be(is_connected=False)
-        return was_connected and self.is_gone
+        was_counted = self.is_counted
+        if was_counted:
+            self._count(is_counted=False)
+        return was_counted and self.is_gone
 
     def take_back(self) -> None:
         """Take back the last `arrive` or `depart`, of which the program could not be told."""
-        self.is_connected = not self.is_connected
+        self.is_counted = not self.is_counted
         self.is_saved = True
 
-    def _be(self, *, is_connected: bool) -> None:
-        self.is_connected, self._has_come = is_connected, True
+    def _count(self, *, is_counted: bool) -> None:
+        self.is_counted, self._has_come = is_counted, True
         self.is_saved = not self.is_minded
 
     # ---- the time --------------------------------------------------------------------------
@@ -118,8 +118,8 @@ class Presence:
             self._absence = None
 
     @property
-    def is_expected(self) -> bool:
-        """Whether one is to come."""
+    def is_timed(self) -> bool:
+        """Whether a `StillAway` is to come."""
         return self._absence is not None
 
     def is_over(self, absence: object) -> bool:
@@ -134,7 +134,7 @@ class Presence:
             return self._kept
         if self.is_saved and not self._is_recorded:
             return None
-        here = {self._owner} if self.is_connected else set[str]()
+        here = {self._owner} if self.is_counted else set[str]()
         return tuple(sorted(self.elsewhere | here))  # the same, whoever owns the token
 
     def take_over(
@@ -150,14 +150,14 @@ class Presence:
         if not self.is_minded:
             self._kept = record
             return
-        was_connected, apps = self.is_connected, frozenset(record or ())
+        was_counted, apps = self.is_counted, frozenset(record or ())
         self._is_recorded = record is not None
         self._has_come = self._has_come or self._is_recorded
-        self.is_connected = self._owner in apps
+        self.is_counted = self._owner in apps
         self.elsewhere = apps - {self._owner}
         self.is_saved = True
-        # Where the tab was connected here, its absence runs, or is being looked into.
-        is_news = bool(apps) and not was_connected and not self.is_expected
+        # Where the tab was counted here, its absence runs, or is being looked into.
+        is_news = bool(apps) and not was_counted and not self.is_timed
         if (self.lose_all_but(alive) or is_news) and not is_anyone_here:
             self.begin_absence()
 
@@ -175,6 +175,6 @@ class Presence:
         """
         is_lost = not self.elsewhere.issubset(alive)
         self.elsewhere &= frozenset(alive)
-        if is_lost:
-            self._be(is_connected=True)
+        if is_lost:  # it is counted here as long as they are waited for
+            self._count(is_counted=True)
         return is_lost

@@ -173,7 +173,7 @@ class Tasks:
             if job.is_saved and job.record is not None:
                 self._ended.append(job.record)
 
-    def admit(self, job: Job, *, is_anyone_here: bool = True) -> bool:
+    def admit(self, job: Job, *, is_anyone_here: bool) -> bool:
         """Decide on a task that is asked for: it runs from now on, or waits, or is let be.
 
         Args:
@@ -191,7 +191,7 @@ class Tasks:
         overlap = job.options.overlap if same else "allow"
         if not self._may_begin:  # where it is to be resumed, it will be begun then
             return False
-        if overlap == "skip" or (job.options.on_disconnect == "cancel" and not is_anyone_here):
+        if overlap == "skip" or (job.options.is_of_pages and not is_anyone_here):
             self.forget(job)
             return False
         others = [other for other in self._admitted if overlap != "replace" or other not in same]
@@ -242,14 +242,14 @@ class Tasks:
         self.forget(job)
 
     @property
-    def has_unseen(self) -> bool:
+    def has_any_of_pages(self) -> bool:
         """Whether any of them ends with the pages of its tab."""
-        return any(job.options.on_disconnect == "cancel" for job in self._admitted)
+        return any(job.options.is_of_pages for job in self._admitted)
 
-    def forget_unseen(self, names: Collection[str]) -> Callable[[], None]:
+    def forget_all_of_pages(self, names: Collection[str]) -> Callable[[], None]:
         """Let the snapshot have none of those that end with the pages of their tab.
 
-        They go on: `cancel_unseen` ends them, once that is stored.
+        They go on: `cancel_all_of_pages` ends them, once that is stored.
 
         Args:
             names: what they may be called.
@@ -268,7 +268,7 @@ class Tasks:
 
         return take_back
 
-    def cancel_unseen(self, names: Collection[str]) -> None:
+    def cancel_all_of_pages(self, names: Collection[str]) -> None:
         """Cancel those that end with the pages of their tab, wherever they are.
 
         Args:

@@ -188,7 +188,7 @@ class TokenActor(TrioActor):
     def _rest_if_unused(self, sweeps: int) -> None:
         """End, if no message came in so many rounds of the directory's, and nothing goes on."""
         self._unused_for += 1
-        is_in_use = self._pages.is_anyone_here or self._attendance.is_undecided
+        is_in_use = self._pages.is_anyone_here or self._attendance.needs_actor
         if self._unused_for > sweeps and not is_in_use and self._tasks.is_idle:
             self.end_if_idle()
 

@@ -75,7 +75,7 @@ def _check_options(label: str, name: str, options: TaskOptions | None) -> None:
             f"return a background task from it where something takes long"
         )
         raise StateDefinitionError(message)
-    if name == "on_disconnect" and options.on_disconnect == "cancel":
+    if name == "on_disconnect" and options.is_of_pages:
         message = (
             f"{label} cannot have on_disconnect='cancel': it is asked for when the tab is gone, "
             f"and so would never begin; leave that out"

@@ -137,7 +137,7 @@ class Schema:
             handler.full_name
             for cls in self.states.values()
             for handler in [*cls.definition().handlers.values(), *cls.definition().hooks.values()]
-            if handler.options is not None and handler.options.on_disconnect == "cancel"
+            if handler.options is not None and handler.options.is_of_pages
         )
 
     def error_hook(self, cls: type[State]) -> Handler | None:

@@ -57,3 +57,8 @@ class TaskOptions:
     """
     resume: bool = attrs.field(default=False, validator=_check_bool)
     """Whether a record of it lies in the snapshot while it runs, with its arguments."""
+
+    @property
+    def is_of_pages(self) -> bool:
+        """Whether it ends with the pages of its tab."""
+        return self.on_disconnect == "cancel"
