@@ -20,7 +20,8 @@ from trio.testing import MockClock
 from actorstate import App, MemoryStore, State, background
 from actorstate.actors.messages import Attach, Detach, Event
 from actorstate.state.commit import Commit
-from actorstate.stores.base import Store
+from actorstate.state.snapshot import Snapshot
+from actorstate.stores.base import Loaded, Store
 
 NOTHING, HALF, ALL = [], ["begun"], ["begun", "ended"]
 SEEDS = range(2)  # who of those that can run comes first is drawn
@@ -269,6 +270,67 @@ async def come_and_go(strike: StrikeAfter, make_store: Callable[[], Store], how:
     whole = ["connect", "connect below", "disconnect", "disconnect below"]
     assert log == (whole if log else [])
     assert log or has_struck
+    return has_struck
+
+
+class SlowStore(WaitingStore):
+    """Takes a step for whatever it is asked."""
+
+    async def load(self, token: str, on_wanted: Callable[[], None]) -> Loaded:
+        await trio.lowlevel.checkpoint()
+        return await super().load(token, on_wanted)
+
+    async def is_alive(self, owner: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return await super().is_alive(owner)
+
+    async def peek(self, token: str) -> Snapshot | None:
+        await trio.lowlevel.checkpoint()
+        return await super().peek(token)
+
+
+@pytest.mark.parametrize("make_store", [MemoryStore, SlowStore])
+@pytest.mark.parametrize("how", ["cancel", "leave"])
+def test_one_story_is_told_of_a_tab_that_moves_at_whatever_step_its_first_app_ends(
+    make_store: Callable[[], Store], how: str
+) -> None:
+    assert strike_everywhere(move_and_go, make_store, how) > 10
+
+
+async def move_and_go(strike: StrikeAfter, make_store: Callable[[], Store], how: str) -> bool:
+    """The token and the page are now here and now there; tasks of pages run at the first app."""
+    store, scope, told = make_store(), trio.CancelScope(), trio.Event()
+    app, page, second = App(root=TabRoot, store=store), Client(), Client("second")
+
+    async def first() -> None:
+        with scope:
+            async with app:
+                strike.arm(scope.cancel if how == "cancel" else told.set)
+                ref = app.directory.ref(TOKEN)
+                ref.tell(Attach(page))
+                ref.tell(Event("tab_root.follow"))
+                with trio.move_on_after(2):
+                    await told.wait()
+                if not told.is_set():
+                    ref.tell(Detach(page))
+                    with trio.move_on_after(28):
+                        await told.wait()
+
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery, App(root=TabRoot, store=store) as other:
+            nursery.start_soon(first)
+            await trio.sleep(1)
+            ref = other.directory.ref(TOKEN)
+            ref.tell(Attach(second))
+            await trio.sleep(9)
+            ref.tell(Detach(second))
+            await trio.sleep(12)
+            await touch(other)
+            await trio.sleep(20)
+            has_struck = strike.disarm()
+            log = await touch(other)
+            assert other.background_tasks == app.background_tasks == set()
+    assert log == ["connect", "connect below", "disconnect", "disconnect below"]
     return has_struck
 
 
